@@ -1,0 +1,65 @@
+# How this project builds its libraries, programs and tests: one place, so that the folders
+# only say what they consist of.
+
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo)
+endif()
+
+option(VMSG_WERROR "Treat warnings as errors" OFF)
+set(VMSG_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them")
+# The arm64 and fuzz builds need the pure layer alone.
+option(VMSG_TRANSPORT_ONLY "Build transport/ and its tests, nothing that needs Xen" OFF)
+
+add_library(vmsg_warnings INTERFACE)
+target_compile_options(vmsg_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-align -Wdouble-promotion
+  -Wformat=2 $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual>
+  $<$<BOOL:${VMSG_WERROR}>:-Werror>)
+
+add_library(vmsg_base INTERFACE)
+target_include_directories(vmsg_base INTERFACE ${PROJECT_SOURCE_DIR})
+target_link_libraries(vmsg_base INTERFACE Threads::Threads)
+target_compile_definitions(vmsg_base INTERFACE $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
+target_compile_options(vmsg_base INTERFACE -fstack-protector-strong)
+if(VMSG_SANITIZE)
+  target_compile_options(vmsg_base INTERFACE
+    -fsanitize=${VMSG_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
+  target_link_options(vmsg_base INTERFACE -fsanitize=${VMSG_SANITIZE})
+endif()
+
+# vmsg_library(NAME SOURCES... [LINK targets...]): one static library a folder.
+function(vmsg_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC vmsg_base ${arg_LINK} PRIVATE vmsg_warnings)
+endfunction()
+
+# vmsg_program(NAME SOURCES... [LINK targets...])
+function(vmsg_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE vmsg_base ${arg_LINK} vmsg_warnings)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+endfunction()
+
+# vmsg_test(NAME SOURCES... [LINK targets...] [LABELS ...]): a GoogleTest program, known to ctest
+# test by test. Labels: unit (default), mock, daemon.
+function(vmsg_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE vmsg_base ${arg_LINK} GTest::gmock_main vmsg_warnings)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST
+    PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+endfunction()
