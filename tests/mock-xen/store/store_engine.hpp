@@ -53,6 +53,10 @@ struct StoreLeftovers {
   }
 };
 
+namespace store {
+class State;
+}
+
 class StoreEngine {
  public:
   /// Called with one whole message at a time; the bytes are valid during the call only. It may be
@@ -108,8 +112,7 @@ class StoreEngine {
   [[nodiscard]] std::vector<std::uint16_t> domains() const;  ///< introduced, or ever connected
 
  private:
-  class State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<store::State> state_;
 };
 
 }  // namespace vmsg::mock
