@@ -12,8 +12,10 @@ template <typename T>
 std::atomic_ref<T> index_at(std::byte* at) {
   // SAFETY: the offset was bounds-checked by the caller; areas are mapped page-aligned and fields
   // lie on their natural alignment, which this checks; another domain only ever changes the value.
+  // NOLINTBEGIN(cppcoreguidelines-pro-type-reinterpret-cast)
   VMSG_INVARIANT(reinterpret_cast<std::uintptr_t>(at) % alignof(T) == 0);
   return std::atomic_ref<T>(*reinterpret_cast<T*>(at));
+  // NOLINTEND(cppcoreguidelines-pro-type-reinterpret-cast)
 }
 
 }  // namespace
