@@ -20,6 +20,10 @@ enum class DropReason : std::uint8_t {
 };
 inline constexpr std::size_t kDropReasons = 8;
 
+/// The reason to count for what parsing found.
+enum class WireError : std::uint8_t;
+[[nodiscard]] DropReason drop_reason(WireError error);
+
 struct DropCounters {
   std::array<std::uint64_t, kDropReasons> by_reason{};
 

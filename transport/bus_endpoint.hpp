@@ -23,7 +23,7 @@ namespace vmsg {
 
 /// Constant for the life of a bus: agreed before the first frame.
 struct BusOptions {
-  std::uint16_t max_message_size = VIRTIO_MSG_RECOMMENDED_MAX_SIZE;  // 52..65535
+  std::uint32_t max_message_size = kRecommendedMaxMessageSize;  // 52..65535
   bool strict_config_generation = false;
   bool queue_event_channels = false;  // the driver side asked for them
   bool shared_regions = false;        // likewise
@@ -36,7 +36,7 @@ struct BusOptions {
 /// What both transport ends must know before the first transport message.
 struct BusParameters {
   std::uint32_t revision;
-  std::uint16_t max_message_size;
+  std::uint32_t max_message_size;
   std::uint64_t transport_features;
 };
 

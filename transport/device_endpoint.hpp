@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -18,8 +19,9 @@
 #include "transport/device_status.hpp"
 #include "transport/features.hpp"
 #include "transport/frame_sink.hpp"
+#include "transport/message.hpp"
+#include "transport/queue_setup.hpp"
 #include "transport/result.hpp"
-#include "transport/virtio_msg_xen.h"
 
 namespace vmsg {
 
@@ -30,7 +32,7 @@ struct EndpointOptions {
   FeatureSet ring_features;
   bool notification_data_allowed = false;
   bool strict_config_generation = false;
-  std::uint16_t max_message_size = VIRTIO_MSG_RECOMMENDED_MAX_SIZE;
+  std::uint32_t max_message_size = kRecommendedMaxMessageSize;
 };
 
 /// Why a Device cannot be put on a bus. Our configuration's fault or our bug, never a guest's.
@@ -64,13 +66,17 @@ class DeviceEndpoint {
   /// dropped.
   void on_frame(std::span<const std::byte> delivered);
 
-  /// Whether an answer is held: RESET_VQUEUE or a device reset waits for released(), or an answer
-  /// waits for room in the sink. No further frame of this device may be handled until then.
-  [[nodiscard]] bool is_busy() const { return held_ != Held::kNothing; }
+  /// The same for a frame that parse_frame() already looked at with this bus's maximum size.
+  void on_frame(const Frame& frame);
+
+  /// Whether an answer is held: RESET_VQUEUE or a device reset waits for released(), or such an
+  /// answer waits for room in the sink. No further frame of this device may be handled until then.
+  [[nodiscard]] bool is_busy() const { return held_.has_value(); }
 
   // ---- happenings on the device's side ------------------------------------------------------
 
-  /// What QueueHost answered with Release::kPending is done. Exactly once for each.
+  /// What QueueHost answered with Release::kPending is done. Not from within a call of QueueHost,
+  /// and nothing when nothing is pending.
   void released();
 
   /// The reset that is held takes too long: answers it with the old status, so that the driver
@@ -88,6 +94,10 @@ class DeviceEndpoint {
   /// Buffers of a queue were used and its driver wants to know, by message.
   void used(std::uint32_t queue);
 
+  /// The device is about to be taken away: no more events, no more use of its queues. Nothing but
+  /// its destruction may follow.
+  void stop();
+
   /// Sends what waits for room, as far as there is room. False when something is left.
   bool flush();
 
@@ -100,26 +110,100 @@ class DeviceEndpoint {
   [[nodiscard]] const FeatureSet& offered() const { return offered_; }
   [[nodiscard]] const FeatureSet& selection() const { return selection_; }
   [[nodiscard]] bool is_live() const;
-  [[nodiscard]] bool is_resetting() const { return reset_pending_; }
+  [[nodiscard]] bool is_resetting() const { return is_resetting_; }
   [[nodiscard]] QueueState queue_state(std::uint32_t index) const;
   [[nodiscard]] const EndpointCounters& counters() const { return counters_; }
 
  private:
-  enum class Held : std::uint8_t { kNothing, kQueueReset, kDeviceReset, kForRoom };
+  /// A response that must wait. Two requests can have one: RESET_VQUEUE, and SET_DEVICE_STATUS(0).
+  struct HeldAnswer {
+    MessageAddress to;
+    bool is_queue_reset = false;
+    bool is_ready = false;  // only room in the sink is missing
+  };
+
+  struct Queue {
+    std::uint32_t max_size = 0;  // 0: not implemented
+    std::uint32_t size = 0;      // 0: idle
+    bool is_enabled = false;
+    bool wants_used = false;  // an EVENT_USED waits for room
+    bool is_linked = false;   // in the list of those that wait or waited
+    std::uint32_t next_linked = 0;
+    std::uint64_t descriptor_addr = 0;
+    std::uint64_t driver_addr = 0;
+    std::uint64_t device_addr = 0;
+  };
 
   DeviceEndpoint(std::uint16_t number, Device& device, QueueHost& queues, FrameSink& sink,
                  const EndpointOptions& options);
 
+  // One function a message.
+  void handle(MessageAddress from, const GetDeviceInfoRequest& request);
+  void handle(MessageAddress from, const GetDeviceFeaturesRequest& request);
+  void handle(MessageAddress from, const SetDriverFeaturesRequest& request);
+  void handle(MessageAddress from, const GetConfigRequest& request);
+  void handle(MessageAddress from, const SetConfigRequest& request);
+  void handle(MessageAddress from, const GetDeviceStatusRequest& request);
+  void handle(MessageAddress from, const SetDeviceStatusRequest& request);
+  void handle(MessageAddress from, const GetVqueueRequest& request);
+  void handle(MessageAddress from, const SetVqueueRequest& request);
+  void handle(MessageAddress from, const ResetVqueueRequest& request);
+  void handle(MessageAddress from, const GetShmRequest& request);
+  void handle(MessageAddress from, const EventAvail& event);
+
+  [[nodiscard]] bool has_status(std::uint32_t bits) const { return (status_ & bits) == bits; }
+  [[nodiscard]] bool is_spoiled() const;
+  [[nodiscard]] bool may_announce_config() const;
+  [[nodiscard]] bool may_set_up_queues() const;
+  [[nodiscard]] bool accepts_selection() const;
+  [[nodiscard]] bool is_available(std::uint32_t index) const;
+
+  [[nodiscard]] bool update_selection(const SetDriverFeaturesRequest& request);
+  [[nodiscard]] bool write_config(const SetConfigRequest& request);
+  [[nodiscard]] bool set_up_queue(const SetVqueueRequest& request);
+  [[nodiscard]] bool may_reset_queue(std::uint32_t index) const;
+  [[nodiscard]] RingLayout ring_layout() const;
+  [[nodiscard]] std::uint32_t climb(std::uint32_t want);
+  void stop_queues();
+  [[nodiscard]] Release start_reset();
+  void finish_reset();
+  void forget(Queue& queue);
+  void forget_unsent_events();
+
+  template <typename Message>
+  void respond(MessageAddress to, const Message& message);
+  template <typename Message>
+  void send_event(const Message& message);
+  void send(const EncodeResult& frame);
+  [[nodiscard]] bool send_held_answer();
+  [[nodiscard]] bool send_used_events();
+
   std::uint16_t number_;
   Device& device_;
-  QueueHost& queues_;
+  QueueHost& host_;
   FrameSink& sink_;
+  DeviceIdentity identity_;
   FeatureSet offered_;
-  FeatureSet selection_;
+  std::uint32_t feature_blocks_;
+  bool is_strict_;
+
   std::uint32_t status_ = 0;
   std::uint32_t generation_ = 0;
-  bool reset_pending_ = false;
-  Held held_ = Held::kNothing;
+  FeatureSet selection_;
+  bool is_unsatisfiable_ = false;         // something was selected that cannot be offered
+  bool is_resetting_ = false;             // release_all() is pending
+  bool is_stopped_ = false;               // the host was told to stop
+  bool is_config_change_unsaid_ = false;  // happened between DRIVER and DRIVER_OK
+  bool wants_config_ = false;             // an EVENT_CONFIG waits for room
+  std::optional<HeldAnswer> held_;
+
+  std::vector<Queue> queues_;
+  static constexpr std::uint32_t kNoQueue = UINT32_MAX;
+  std::uint32_t first_linked_ = kNoQueue;
+  std::uint32_t last_linked_ = kNoQueue;
+
+  std::vector<std::byte> buffer_;           // of the maximum message size
+  std::vector<std::byte> config_at_reset_;  // the space before a reset, to see what it changed
   EndpointCounters counters_;
 };
 
