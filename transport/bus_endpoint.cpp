@@ -204,16 +204,16 @@ void BusEndpoint::Impl::handle(MessageAddress from, const GetDevicesRequest& req
   const std::uint32_t fitting =
       max_device_slots(static_cast<std::uint32_t>(options.max_message_size));
   const std::uint32_t begin = request.offset;
-  const std::uint32_t count =
-      std::min({std::uint32_t{request.count}, fitting, kNumbers - begin});
+  const std::uint32_t count = std::min({std::uint32_t{request.count}, fitting, kNumbers - begin});
   GetDevicesResponse response{.offset = request.offset, .next_offset = 0, .count = 0, .bitmap = {}};
   if (count == 0) return respond(from, response);
 
   // The window, read straight into the place that its bytes have in the frame.
   const std::uint32_t end = begin + count;
-  const auto bitmap = std::span(out_buffer)
-                          .subspan(kHeaderSize + sizeof(wire::GetDevicesResponse),
-                                   GetDevicesResponse::bitmap_size(static_cast<std::uint16_t>(count)));
+  const auto bitmap =
+      std::span(out_buffer)
+          .subspan(kHeaderSize + sizeof(wire::GetDevicesResponse),
+                   GetDevicesResponse::bitmap_size(static_cast<std::uint16_t>(count)));
   std::ranges::fill(bitmap, std::byte{0});
   auto slot = slots.lower_bound(request.offset);
   for (; slot != slots.end() && slot->first < end; ++slot) {
@@ -224,8 +224,8 @@ void BusEndpoint::Impl::handle(MessageAddress from, const GetDevicesRequest& req
   response.bitmap = bitmap;
   if (slot != slots.end()) {
     // Where something follows: on a multiple of 8 where that does not fall back into the window.
-    response.next_offset = static_cast<std::uint16_t>(
-        std::max(end, std::uint32_t{slot->first} / 8 * 8));
+    response.next_offset =
+        static_cast<std::uint16_t>(std::max(end, std::uint32_t{slot->first} / 8 * 8));
   }
   respond(from, response);
 }
@@ -397,8 +397,7 @@ std::unique_ptr<BusEndpoint> BusEndpoint::create(BusHost& host, FrameSink& sink,
     return nullptr;
   }
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): make_unique cannot reach the constructor.
-  return std::unique_ptr<BusEndpoint>(
-      new BusEndpoint(std::make_unique<Impl>(host, sink, options)));
+  return std::unique_ptr<BusEndpoint>(new BusEndpoint(std::make_unique<Impl>(host, sink, options)));
 }
 
 BusEndpoint::BusEndpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -428,12 +427,12 @@ Result<const DeviceEndpoint*, AttachError> BusEndpoint::attach(std::uint16_t num
     return std::unexpected(AttachError::kNumberQuarantined);
   }
   const auto slot = impl_->slots.try_emplace(number, *impl_, number).first;
-  auto endpoint = DeviceEndpoint::create(
-      number, device, queues, slot->second,
-      {.ring_features = options.ring_features,
-       .notification_data_allowed = options.notification_data_allowed,
-       .strict_config_generation = impl_->options.strict_config_generation,
-       .max_message_size = impl_->options.max_message_size});
+  auto endpoint =
+      DeviceEndpoint::create(number, device, queues, slot->second,
+                             {.ring_features = options.ring_features,
+                              .notification_data_allowed = options.notification_data_allowed,
+                              .strict_config_generation = impl_->options.strict_config_generation,
+                              .max_message_size = impl_->options.max_message_size});
   if (!endpoint) {
     impl_->slots.erase(slot);
     return std::unexpected(AttachError::kBadDevice);
@@ -484,8 +483,8 @@ bool BusEndpoint::flush() {
 }
 
 bool BusEndpoint::wants_room() const {
-  return impl_->is_frame_refused || impl_->wants_room_for_waiting || impl_->regions.has_due() || !impl_->notes.empty() ||
-         impl_->first_listed != nullptr;
+  return impl_->is_frame_refused || impl_->wants_room_for_waiting || impl_->regions.has_due() ||
+         !impl_->notes.empty() || impl_->first_listed != nullptr;
 }
 
 void BusEndpoint::released(std::uint16_t number) {

@@ -18,9 +18,7 @@ class WaitingFrames {
 
   /// How many frames wait, and for whom the one at `position` waits; 0 came first.
   [[nodiscard]] std::size_t size() const { return order_.size(); }
-  [[nodiscard]] std::uint16_t device(std::size_t position) const {
-    return order_[position].device;
-  }
+  [[nodiscard]] std::uint16_t device(std::size_t position) const { return order_[position].device; }
   [[nodiscard]] bool has(std::uint16_t device) const;
 
   /// Copies the frame at `position` to the start of `out`, which is at least a place long, and
