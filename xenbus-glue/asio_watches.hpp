@@ -32,6 +32,7 @@ class AsioWatches {
   void arm();
   void on_ready(const std::weak_ptr<Alive>& alive, const boost::system::error_code& error);
   void take_turn(const std::weak_ptr<Alive>& alive);
+  void fail(const XenError& error);
 
   // Teardown is bottom up: the token first, so that no handler runs any more; the descriptor gives
   // the library's fd back in our destructor.

@@ -52,7 +52,6 @@ enum class XenCall : std::uint8_t {
   kStoreWatch,
   kStoreUnwatch,
   kStoreReadWatch,
-  kStoreHomePath,
 };
 
 /// A failed call: what, errno, and whom it concerned when it concerned one domain.
@@ -64,7 +63,7 @@ struct XenError {
   friend bool operator==(const XenError&, const XenError&) = default;
 };
 
-/// "bind_interdomain to domain 7: Invalid argument (22)", for logs.
+/// "map grants (domain 7): Invalid argument (22)", for logs.
 [[nodiscard]] std::string to_string(const XenError& error);
 
 }  // namespace vmsg::xen
