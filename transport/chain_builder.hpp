@@ -9,28 +9,9 @@
 #include "transport/chain.hpp"
 #include "transport/queue_error.hpp"
 #include "transport/queue_layout.hpp"
+#include "transport/ring_words.hpp"
 
 namespace vmsg {
-
-/// A descriptor as two 64-bit words, each read once. `flags` and `tail` change places between the
-/// formats: split has next behind flags, packed has the buffer id before flags.
-struct Descriptor {
-  std::uint64_t address;
-  std::uint32_t length;
-  std::uint16_t flags;
-  std::uint16_t tail;  // split: next; packed: buffer id
-
-  [[nodiscard]] bool has(std::uint16_t flag) const { return (flags & flag) != 0; }
-
-  static Descriptor split(std::uint64_t word0, std::uint64_t word1) {
-    return {word0, static_cast<std::uint32_t>(word1), static_cast<std::uint16_t>(word1 >> 32),
-            static_cast<std::uint16_t>(word1 >> 48)};
-  }
-  static Descriptor packed(std::uint64_t word0, std::uint64_t word1) {
-    return {word0, static_cast<std::uint32_t>(word1), static_cast<std::uint16_t>(word1 >> 48),
-            static_cast<std::uint16_t>(word1 >> 32)};
-  }
-};
 
 /// A small value: kept for a while when a chain goes on in a table that has to be copied first.
 class ChainBuilder {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "transport/packed_device_queue.hpp"
 #include "transport/split_device_queue.hpp"
 
 namespace vmsg {
@@ -12,22 +13,7 @@ constexpr std::size_t kWordsPerDescriptor = vring::kDescriptorSize / sizeof(std:
 constexpr std::size_t kTableStorageWords = 64 * 1024 / sizeof(std::uint64_t);
 
 std::optional<QueueError> find_fault(const QueueOptions& options) {
-  if (!is_valid_queue_size(options.format, options.size)) {
-    return QueueError{QueueFault::kBadSize, options.size};
-  }
-  const AreaNumbers sizes = area_sizes(options.format, options.size);
-  const AreaNumbers alignments = area_alignments(options.format);
-  const struct {
-    const SharedBytes& area;
-    std::uint64_t bytes;
-    std::uint64_t alignment;
-  } areas[] = {{options.areas.descriptors, sizes.descriptors, alignments.descriptors},
-               {options.areas.driver, sizes.driver, alignments.driver},
-               {options.areas.device, sizes.device, alignments.device}};
-  for (const auto& [area, bytes, alignment] : areas) {
-    if (area.size() < bytes) return QueueError{QueueFault::kAreaTooSmall, area.size()};
-    if (!area.is_aligned(alignment)) return QueueError{QueueFault::kMisaligned, alignment};
-  }
+  if (const auto fault = find_area_fault(options.format, options.size, options.areas)) return fault;
   if (options.max_chain_segments == 0 || options.max_chain_segments > kMaxQueueSize) {
     return QueueError{QueueFault::kBadLimit, options.max_chain_segments};
   }
@@ -45,6 +31,7 @@ std::uint32_t in_flight_limit(const QueueOptions& options) {
 
 Result<std::unique_ptr<DeviceQueue>, QueueError> DeviceQueue::create(const QueueOptions& options) {
   if (const auto fault = find_fault(options)) return std::unexpected(*fault);
+  if (options.format == QueueFormat::kPacked) return std::make_unique<PackedDeviceQueue>(options);
   return std::make_unique<SplitDeviceQueue>(options);
 }
 

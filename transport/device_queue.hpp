@@ -25,20 +25,13 @@
 #include "transport/chain_builder.hpp"
 #include "transport/chain_pool.hpp"
 #include "transport/guest_memory.hpp"
+#include "transport/queue_areas.hpp"
 #include "transport/queue_error.hpp"
 #include "transport/queue_layout.hpp"
 #include "transport/result.hpp"
 #include "transport/shared_bytes.hpp"
 
 namespace vmsg {
-
-/// The three areas, mapped. The split descriptor table and available ring, and the packed driver
-/// area, are only ever read and may be mapped read-only.
-struct QueueAreas {
-  SharedBytes descriptors;
-  SharedBytes driver;
-  SharedBytes device;
-};
 
 struct QueueOptions {
   QueueFormat format = QueueFormat::kSplit;

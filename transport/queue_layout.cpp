@@ -5,8 +5,8 @@
 namespace vmsg {
 namespace {
 
-std::optional<QueueError> find_area_fault(std::uint64_t address, std::uint64_t bytes,
-                                          std::uint64_t alignment) {
+std::optional<QueueError> find_address_fault(std::uint64_t address, std::uint64_t bytes,
+                                             std::uint64_t alignment) {
   if (address == 0) return QueueError{QueueFault::kBadAddress, address};
   if (address % alignment != 0) return QueueError{QueueFault::kMisaligned, address};
   // The last byte is what has to have an address; `bytes` is never 0.
@@ -24,10 +24,11 @@ std::optional<QueueError> find_layout_fault(QueueFormat format, std::uint32_t si
   const AreaNumbers sizes = area_sizes(format, size);
   const AreaNumbers alignments = area_alignments(format);
   if (auto fault =
-          find_area_fault(addresses.descriptors, sizes.descriptors, alignments.descriptors))
+          find_address_fault(addresses.descriptors, sizes.descriptors, alignments.descriptors))
     return fault;
-  if (auto fault = find_area_fault(addresses.driver, sizes.driver, alignments.driver)) return fault;
-  return find_area_fault(addresses.device, sizes.device, alignments.device);
+  if (auto fault = find_address_fault(addresses.driver, sizes.driver, alignments.driver))
+    return fault;
+  return find_address_fault(addresses.device, sizes.device, alignments.device);
 }
 
 }  // namespace vmsg

@@ -9,11 +9,6 @@ namespace {
 
 constexpr std::uint16_t kKnownFlags = vring::kNext | vring::kWrite | vring::kIndirect;
 
-Descriptor load_descriptor(const SharedBytes& table, std::uint32_t index) {
-  const std::size_t at = std::size_t{index} * vring::kDescriptorSize;
-  return Descriptor::split(table.load_relaxed64(at), table.load_relaxed64(at + 8));
-}
-
 }  // namespace
 
 std::optional<QueueError> SplitDeviceQueue::read_heads(std::size_t max) {
@@ -39,7 +34,7 @@ std::optional<QueueError> SplitDeviceQueue::read_chain(std::uint32_t head) {
   ChainBuilder chain = begin_chain();
   std::uint32_t index = head;
   for (std::uint32_t descriptors = 1;; ++descriptors) {
-    const Descriptor descriptor = load_descriptor(areas_.descriptors, index);
+    const Descriptor descriptor = load_split(areas_.descriptors, index);
     if ((descriptor.flags & ~kKnownFlags) != 0) {
       return QueueError{QueueFault::kUnknownFlags, descriptor.flags};
     }

@@ -28,7 +28,8 @@ FakeGuestMemory::FakeGuestMemory() : FakeGuestMemory(Options{}) {}
 FakeGuestMemory::FakeGuestMemory(const Options& options)
     : first_reference_(options.first_reference),
       storage_((std::size_t{options.pages} + 1) * kGrantPageSize),
-      grants_(options.pages, PageGrant::kNone) {
+      grants_(options.pages, PageGrant::kNone),
+      is_in_use_(options.pages) {
   const auto start = std::bit_cast<std::uintptr_t>(storage_.data());
   base_ = storage_.data() + (kGrantPageSize - start % kGrantPageSize) % kGrantPageSize;
 }
@@ -41,12 +42,36 @@ GrantAddress FakeGuestMemory::allocate(std::size_t bytes, PageGrant grant) {
 
 GrantAddress FakeGuestMemory::allocate_at(std::uint32_t offset, std::size_t bytes,
                                           PageGrant grant) {
-  const GrantAddress address = GrantAddress::of(first_reference_ + pages_used_, offset);
-  const std::uint32_t pages = std::max(1U, address.pages(bytes));
-  VMSG_INVARIANT(pages <= grants_.size() - pages_used_);
-  std::fill_n(grants_.begin() + pages_used_, pages, grant);
-  pages_used_ += pages;
-  return address;
+  const std::size_t pages =
+      std::max<std::size_t>(1, (offset + bytes + kGrantPageSize - 1) / kGrantPageSize);
+  std::size_t first = search_from_;
+  std::size_t run = 0;
+  for (std::size_t tried = 0; run < pages; ++tried) {
+    VMSG_INVARIANT(tried < 2 * is_in_use_.size());  // the test needs more memory
+    if (first + run == is_in_use_.size()) {
+      first = 0;
+      run = 0;
+    }
+    if (is_in_use_[first + run]) {
+      first += run + 1;
+      run = 0;
+    } else {
+      ++run;
+    }
+    if (first >= is_in_use_.size()) first = 0;
+  }
+  std::fill_n(is_in_use_.begin() + static_cast<std::ptrdiff_t>(first), pages, true);
+  std::fill_n(grants_.begin() + static_cast<std::ptrdiff_t>(first), pages, grant);
+  std::fill_n(base_ + first * kGrantPageSize, pages * kGrantPageSize, std::byte{0});
+  search_from_ = (first + pages) % is_in_use_.size();
+  return GrantAddress::of(first_reference_ + static_cast<std::uint32_t>(first), offset);
+}
+
+void FakeGuestMemory::release(GrantAddress address, std::size_t bytes) {
+  revoke(address, bytes);
+  const std::size_t first = address.reference() - first_reference_;
+  std::fill_n(is_in_use_.begin() + static_cast<std::ptrdiff_t>(first),
+              std::max(1U, address.pages(bytes)), false);
 }
 
 std::byte* FakeGuestMemory::at(GrantAddress address, std::size_t size) {

@@ -33,11 +33,14 @@ class FakeGuestMemory final : public GuestMemory {
 
   // The guest's own view.
 
-  /// Grants `bytes` of fresh memory, from a page border on, zeroed. The guest keeps it for good.
+  /// Grants `bytes` of memory that nothing else uses, from a page border on, zeroed.
   GrantAddress allocate(std::size_t bytes, PageGrant grant = PageGrant::kReadWrite);
-  /// The same in one piece of pages that begins `offset` bytes into its first page.
+  /// The same, beginning `offset` bytes into its first page.
   GrantAddress allocate_at(std::uint32_t offset, std::size_t bytes,
                            PageGrant grant = PageGrant::kReadWrite);
+  /// Takes the grants back, as a driver does when its buffer was used. What is copied from or to
+  /// it afterwards fails.
+  void release(GrantAddress address, std::size_t bytes);
   /// The guest's view of its memory: always there, whatever is granted.
   std::span<std::byte> bytes(GrantAddress address, std::size_t size);
   SharedBytes shared(GrantAddress address, std::size_t size);
@@ -68,7 +71,8 @@ class FakeGuestMemory final : public GuestMemory {
   std::vector<std::byte> storage_;  // one page more than granted, to begin at a page border
   std::byte* base_;
   std::vector<PageGrant> grants_;
-  std::uint32_t pages_used_ = 0;
+  std::vector<bool> is_in_use_;
+  std::size_t search_from_ = 0;
   std::size_t mappings_ = 0;
 };
 
