@@ -369,8 +369,8 @@ QueueState DeviceEndpoint::queue_state(std::uint32_t index) const {
   return queue.size != 0 ? QueueState::kConfigured : QueueState::kIdle;
 }
 
-RingLayout DeviceEndpoint::ring_layout() const {
-  return selection_.has(RingFeature::kRingPacked) ? RingLayout::kPacked : RingLayout::kSplit;
+QueueFormat DeviceEndpoint::queue_format() const {
+  return selection_.has(RingFeature::kRingPacked) ? QueueFormat::kPacked : QueueFormat::kSplit;
 }
 
 void DeviceEndpoint::handle(MessageAddress from, const GetVqueueRequest& request) {
@@ -401,7 +401,7 @@ bool DeviceEndpoint::may_set_up_queues() const {
 bool DeviceEndpoint::set_up_queue(const SetVqueueRequest& request) {
   if (!may_set_up_queues() || !is_available(request.index)) return false;
   Queue& queue = queues_[request.index];
-  if (queue.is_enabled || !is_valid_setup(request, queue.max_size, ring_layout())) return false;
+  if (queue.is_enabled || !is_valid_setup(request, queue.max_size, queue_format())) return false;
   const bool is_enable = request.flags == VIRTIO_MSG_VQUEUE_ENABLE;
   if (is_enable && !host_.enable({.index = request.index,
                                   .size = request.size,
@@ -458,7 +458,7 @@ void DeviceEndpoint::handle(MessageAddress /*from*/, const EventAvail& event) {
   const bool has_data = selection_.has(RingFeature::kNotificationData);
   const std::uint32_t size = queues_[event.vq_index].size;
   host_.kick(event.vq_index,
-             has_data ? notification_hint(event.next_offset, size, ring_layout()) : 0);
+             has_data ? notification_hint(event.next_offset, size, queue_format()) : 0);
 }
 
 // ---- shared memory -----------------------------------------------------------------------------

@@ -166,7 +166,7 @@ class DeviceEndpoint {
   [[nodiscard]] bool write_config(const SetConfigRequest& request);
   [[nodiscard]] bool set_up_queue(const SetVqueueRequest& request);
   [[nodiscard]] bool may_reset_queue(std::uint32_t index) const;
-  [[nodiscard]] RingLayout ring_layout() const;
+  [[nodiscard]] QueueFormat queue_format() const;
   [[nodiscard]] std::uint32_t climb(std::uint32_t want);
   void stop_queues();
   [[nodiscard]] Release start_reset();

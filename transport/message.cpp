@@ -330,39 +330,44 @@ Parsed<Message> parse_as(Bytes payload) {
 
 // ---- who gets what -----------------------------------------------------------------------------
 
+template <typename... M>
+struct List {};
+
+template <typename Variant>
+struct ListOf;
+template <typename... M>
+struct ListOf<std::variant<M...>> {
+  using Type = List<M...>;
+};
+
 /// Whether any message of either direction has this class and identifier.
-template <typename... Messages>
-constexpr bool is_known(MessageKind kind, std::type_identity<std::variant<Messages...>> /*in*/) {
-  return ((Messages::kKind.is_bus == kind.is_bus && Messages::kKind.id == kind.id) || ...);
+template <typename... M>
+constexpr bool is_known(MessageKind kind, List<M...> /*in*/) {
+  return ((M::kKind.is_bus == kind.is_bus && M::kKind.id == kind.id) || ...);
 }
 
 /// Parses `frame` as the alternative of `Inbound` that it is. The identifiers of the two directions
 /// differ, so what is known but not in the list came the wrong way.
-template <typename Inbound, typename... Messages>
-Result<Inbound, WireFault> dispatch(const Frame& frame,
-                                    std::type_identity<std::variant<Messages...>> /*of*/) {
+template <typename Inbound>
+Result<Inbound, WireFault> dispatch(const Frame& frame, List<> /*of*/) {
   const MessageKind kind = kind_of(frame.header);
-  Result<Inbound, WireFault> result = fault(WireError::kUnknownId, kind.id);
-  const auto try_one = [&]<typename Message>(std::type_identity<Message> /*as*/) {
-    if (Message::kKind != kind) return false;
-    auto parsed = parse_as<Message>(frame.payload);
-    if (parsed) {
-      result = Inbound(*parsed);
-    } else {
-      result = std::unexpected(parsed.error());
-    }
-    return true;
-  };
-  const bool found = (try_one(std::type_identity<Messages>{}) || ...);
-  if (!found && is_known(kind, std::type_identity<AnyMessage>{})) {
-    return fault(WireError::kWrongDirection, kind.id);
+  const bool is_other_way = is_known(kind, ListOf<AnyMessage>::Type{});
+  return fault(is_other_way ? WireError::kWrongDirection : WireError::kUnknownId, kind.id);
+}
+
+template <typename Inbound, typename First, typename... Rest>
+Result<Inbound, WireFault> dispatch(const Frame& frame, List<First, Rest...> /*of*/) {
+  if (kind_of(frame.header) != First::kKind) {
+    return dispatch<Inbound>(frame, List<Rest...>{});
   }
-  return result;
+  const auto parsed = parse_as<First>(frame.payload);
+  if (!parsed) return std::unexpected(parsed.error());
+  return Result<Inbound, WireFault>(std::in_place, std::in_place_type<First>, *parsed);
 }
 
 template <typename Inbound>
 Result<Inbound, WireFault> dispatch(const Frame& frame) {
-  return dispatch<Inbound>(frame, std::type_identity<Inbound>{});
+  return dispatch<Inbound>(frame, typename ListOf<Inbound>::Type{});
 }
 
 }  // namespace

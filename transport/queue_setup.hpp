@@ -6,19 +6,18 @@
 #include <cstdint>
 
 #include "transport/message.hpp"
+#include "transport/queue_layout.hpp"
 
 namespace vmsg {
 
-enum class RingLayout : std::uint8_t { kSplit, kPacked };
-
 /// Whether SET_VQUEUE asks for something possible, for a queue of at most `max_size` entries.
 [[nodiscard]] bool is_valid_setup(const SetVqueueRequest& request, std::uint32_t max_size,
-                                  RingLayout layout);
+                                  QueueFormat format);
 
 /// What EVENT_AVAIL's next_offset says, when NOTIFICATION_DATA was negotiated. Packed rings: the
 /// descriptor offset in bits 30..0, the wrap counter in bit 31. Split rings: the available index
 /// in bits 15..0, from either form on the wire. 0 for a value that cannot be right.
 [[nodiscard]] std::uint32_t notification_hint(std::uint32_t next_offset, std::uint32_t queue_size,
-                                              RingLayout layout);
+                                              QueueFormat format);
 
 }  // namespace vmsg
