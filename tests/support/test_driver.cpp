@@ -124,6 +124,12 @@ TestDriver::ChainToBe&& TestDriver::ChainToBe::readable_at(const Segment& segmen
   return std::move(*this);
 }
 
+TestDriver::ChainToBe&& TestDriver::ChainToBe::readable_times(std::size_t times,
+                                                              const Segment& segment) && {
+  request_.readable.insert(request_.readable.end(), times, segment);
+  return std::move(*this);
+}
+
 TestDriver::ChainToBe&& TestDriver::ChainToBe::writable_at(const Segment& segment) && {
   request_.writable.push_back(segment);
   return std::move(*this);

@@ -99,6 +99,7 @@ class TestDriver::ChainToBe {
   ChainToBe&& writable(std::size_t count) &&;
   /// Memory that the test has chosen itself.
   ChainToBe&& readable_at(const Segment& segment) &&;
+  ChainToBe&& readable_times(std::size_t times, const Segment& segment) &&;
   ChainToBe&& writable_at(const Segment& segment) &&;
   /// The next buffer begins here in its first page.
   ChainToBe&& at_offset(std::uint32_t offset) &&;
