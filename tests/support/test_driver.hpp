@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tests/support/fake_guest_memory.hpp"
@@ -31,6 +32,10 @@ struct RingOptions {
   bool indirect = false;
   bool in_order = false;
 };
+
+/// Every combination of format and features, for parametrised tests, and what each is called.
+std::vector<RingOptions> all_ring_options();
+std::string name_of(const RingOptions& ring);
 
 class TestDriver {
  public:

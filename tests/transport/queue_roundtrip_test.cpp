@@ -1,11 +1,8 @@
 // What both formats do alike, with and without each feature: chains go over with their bytes, come
 // back once with theirs, in every order that is allowed.
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <string>
-#include <tuple>
 #include <vector>
 
 #include "tests/support/queue_pair.hpp"
@@ -17,34 +14,20 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-class QueueRoundtrip : public ::testing::TestWithParam<std::tuple<QueueFormat, bool, bool, bool>> {
+class QueueRoundtrip : public ::testing::TestWithParam<RingOptions> {
  protected:
   [[nodiscard]] static RingOptions ring(std::uint32_t size = 8) {
-    const auto& [format, indirect, event_idx, in_order] = GetParam();
-    return {.format = format,
-            .size = size,
-            .event_idx = event_idx,
-            .indirect = indirect,
-            .in_order = in_order};
+    RingOptions ring = GetParam();
+    ring.size = size;
+    return ring;
   }
   [[nodiscard]] static TestDriver::ChainToBe chain(QueuePair& pair) {
-    if (std::get<1>(GetParam())) return pair.driver.chain().indirect();
-    return pair.driver.chain();
+    return GetParam().indirect ? pair.driver.chain().indirect() : pair.driver.chain();
   }
 };
 
-std::string variant_name(const ::testing::TestParamInfo<QueueRoundtrip::ParamType>& info) {
-  const auto& [format, indirect, event_idx, in_order] = info.param;
-  return fmt::format("{}{}{}{}", format == QueueFormat::kSplit ? "Split" : "Packed",
-                     indirect ? "Indirect" : "Direct", event_idx ? "EventIdx" : "Flags",
-                     in_order ? "InOrder" : "AnyOrder");
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    AllFeatures, QueueRoundtrip,
-    ::testing::Combine(::testing::Values(QueueFormat::kSplit, QueueFormat::kPacked),
-                       ::testing::Bool(), ::testing::Bool(), ::testing::Bool()),
-    variant_name);
+INSTANTIATE_TEST_SUITE_P(AllFeatures, QueueRoundtrip, ::testing::ValuesIn(all_ring_options()),
+                         [](const auto& variant) { return name_of(variant.param); });
 
 TEST_P(QueueRoundtrip, AnEmptyRingHasNothing) {
   QueuePair pair(ring());
