@@ -24,10 +24,11 @@ qemu_command() {
 
 seconds() { printf '%s' "$((10#${EPOCHREALTIME%[.,]*} - started_at))"; }
 
-# show SOURCE TEXT: a line for people.
+# show SOURCE TEXT: a line for people. What kernels say of themselves goes to the log only.
 show() {
-	[ "$quiet" = 1 ] || printf '[%4ds] %-10s| %s\n' "$(seconds)" "$1" "$2"
 	if [ -n "$current" ]; then printf '%-10s| %s\n' "$1" "$2" >>"$share/results/$current/output.log"; fi
+	if [ "$quiet" = 1 ] || { [ "$verbose" = 0 ] && [[ $2 =~ ^\[\ *[0-9]+\.[0-9]{6}\] ]]; }; then return; fi
+	printf '[%4ds] %-10s| %s\n' "$(seconds)" "$1" "$2"
 }
 
 # boot_tests INITRD DOM0_MEMORY GUEST_MEMORY: runs the tests of $share/plan. Sets, per test that
