@@ -173,7 +173,7 @@ build_part() {
 	# shellcheck source=/dev/null
 	. "$here/parts/$name"
 	if [ "$closure" = 1 ]; then
-		mapfile -t packages < <(package_closure "${packages[@]}" | grep -vxE 'libc6|gcc-12-base|iso-codes|debconf.*')
+		mapfile -t packages < <(package_closure "${packages[@]}" | grep -vxE 'gcc-12-base|iso-codes|debconf.*')
 	fi
 	files=$(package_files "part-$name" "${packages[@]}") || return 1
 	key=$({
