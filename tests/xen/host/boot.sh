@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154  # variables of run, and for run
 # One boot of Xen under QEMU: start it, sort what comes out of its console, and always end it.
 # Sourced by run; needs $base $out $share $verbose $scale and note().
 
@@ -41,6 +41,7 @@ boot_tests() {
 	: >"$share/console.log"
 	exec {fd}< <(exec timeout -k 5 "$((3600 * scale))" "${qemu[@]}" -monitor none -serial stdio </dev/null 2>&1)
 	pid=$!
+	trap 'kill $pid; exit 130' INT TERM HUP
 	deadline=$(($(seconds) + 120 * scale))
 	while :; do
 		status=0
@@ -105,6 +106,7 @@ boot_tests() {
 	kill "$pid" 2>/dev/null
 	exec {fd}<&-
 	wait "$pid" 2>/dev/null
+	trap - INT TERM HUP
 	[ -z "$ended" ] || note "$ended"
 	if [ -n "$current" ]; then
 		took[$current]=$(($(seconds) - began))
