@@ -234,7 +234,8 @@ void State::release(DomId domid) {
     drop_watches(connection);
     drop_transactions(connection);
   }
-  tree_.forget_domain(domid);
+  for (const std::string& path : tree_.owned_tops(domid)) remove(nobody_, path);
+  tree_.void_permissions(domid);
   for (auto& [other, domain] : domains_) {
     if (domain.target == domid) domain.target.reset();
   }

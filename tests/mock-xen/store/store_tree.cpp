@@ -1,5 +1,6 @@
 #include "tests/mock-xen/store/store_tree.hpp"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -76,31 +77,38 @@ void Tree::count(std::uint32_t owner, std::int64_t change) {
   owned += static_cast<std::uint64_t>(change);
 }
 
-void Tree::forget_domain(std::uint32_t domid) {
+std::vector<std::string> Tree::owned_tops(std::uint32_t domid) const {
   std::vector<std::string> tops;
+  if (owned_by(domid) == 0) return tops;
+  std::vector<std::string> pending = {"/"};
+  while (!pending.empty()) {
+    const std::string path = std::move(pending.back());
+    pending.pop_back();
+    const Node* node = find(path);
+    if (path != "/" && node->owner() == domid) {
+      tops.push_back(path);
+      continue;
+    }
+    const std::string prefix = path == "/" ? path : path + "/";
+    const std::size_t first = pending.size();
+    for (const std::string_view name : strings_of(node->children)) {
+      pending.push_back(prefix + std::string(name));
+    }
+    std::reverse(pending.begin() + static_cast<std::ptrdiff_t>(first), pending.end());
+  }
+  return tops;
+}
+
+void Tree::void_permissions(std::uint32_t domid) {
   for (auto& [path, node] : nodes_) {
     for (Permission& permission : node.permissions) {
-      if (permission.domid == domid && &permission != &node.permissions.front()) {
-        permission.is_void = true;
-      }
+      if (permission.domid == domid) permission.is_void = true;
     }
-    if (node.owner() == domid) tops.push_back(path);
+    if (node.owner() != domid) continue;
+    count(domid, -1);
+    count(0, +1);
+    node.permissions.front().domid = 0;
   }
-  for (const std::string& top : tops) {
-    const std::string_view parent = parent_path(top);
-    if (const auto found = nodes_.find(parent); found != nodes_.end()) {
-      found->second.remove_child(base_name(top));
-      found->second.generation = ++generation_;
-    }
-  }
-  std::erase_if(nodes_, [&](const auto& entry) {
-    for (const std::string& top : tops) {
-      if (!is_at_or_below(entry.first, top)) continue;
-      count(entry.second.owner(), -1);
-      return true;
-    }
-    return false;
-  });
 }
 
 }  // namespace vmsg::mock::store
