@@ -3,6 +3,7 @@
 
 #include <gtest/gtest-printers.h>
 
+#include <concepts>
 #include <cstring>
 #include <expected>
 #include <ostream>
@@ -14,6 +15,15 @@ template <class T>
 class Answer : public std::expected<T, int> {
  public:
   using std::expected<T, int>::expected;
+
+  template <class Other>
+  friend bool operator==(const Answer& answer, const Other& other) {
+    const std::expected<T, int>& base = answer;
+    if constexpr (std::derived_from<Other, std::expected<T, int>>)
+      return base == static_cast<const std::expected<T, int>&>(other);
+    else
+      return base == other;
+  }
 
   friend void PrintTo(const Answer& answer, std::ostream* out) {
     if (answer.has_value())
