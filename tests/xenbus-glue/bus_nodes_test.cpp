@@ -322,8 +322,30 @@ TEST_F(BusNodesTest, ABusIsOrphanedWhenItsGuestIsGone) {
   EXPECT_TRUE(list_orphaned_buses(*device, kDriverDomain)->empty());
 
   xen.destroy_domain(kOther);
+  // What the toolstack does next; only this can be seen from a domain without privileges.
+  ASSERT_TRUE(toolstack->remove(Path::domain(kOther)).has_value());
 
   EXPECT_EQ(*list_orphaned_buses(*device, kDriverDomain), std::vector{elsewhere});
+}
+
+TEST_F(BusNodesTest, InDom0ABusIsOrphanedAsSoonAsItsGuestIsGone) {
+  const BusId here{.device_domain = 0, .driver_domain = kGuest, .bus = 0};
+  const BusId elsewhere{.device_domain = 0, .driver_domain = kOther, .bus = 0};
+  create(here);
+  create(elsewhere);
+  EXPECT_TRUE(list_orphaned_buses(*toolstack, 0)->empty());
+
+  xen.destroy_domain(kOther);
+
+  EXPECT_EQ(*list_orphaned_buses(*toolstack, 0), std::vector{elsewhere});
+}
+
+TEST_F(BusNodesTest, WhenXenstoreDoesNotAnswerNoBusIsOrphaned) {
+  const BusId here{.device_domain = 0, .driver_domain = kGuest, .bus = 0};
+  create(here);
+  fail(0, mock::Call::kXsIsDomainIntroduced, EIO);
+
+  EXPECT_EQ(list_orphaned_buses(*toolstack, 0).error().error, EIO);
 }
 
 // ---- devices ------------------------------------------------------------------------------------

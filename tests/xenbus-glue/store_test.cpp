@@ -127,8 +127,9 @@ TEST_F(StoreTest, AnOwnDomainThatIsNoNumberIsAnError) {
 }
 
 TEST_F(StoreTest, KnowsWhichDomainsThereAre) {
-  EXPECT_TRUE(store->is_domain_introduced(kGuest));
-  EXPECT_FALSE(store->is_domain_introduced(99));
+  EXPECT_TRUE(*store->is_domain_introduced(kGuest));
+  EXPECT_FALSE(*store->is_domain_introduced(99));
+  EXPECT_EQ(error_of(guest->is_domain_introduced(kOther)), EACCES);
 }
 
 // ---- transactions -------------------------------------------------------------------------------
@@ -163,7 +164,9 @@ TEST_F(StoreTest, AConflictRunsTheWorkAgainOnWhatIsThereNow) {
   const auto done = store->transact([&](Transaction& transaction) -> Done {
     const auto count = transaction.read(top / "count");
     if (!count) return std::unexpected(count.error());
-    if (++runs <= 3) EXPECT_TRUE(other->write(top / "count", "1" + *count).has_value());
+    if (++runs <= 3) {
+      EXPECT_TRUE(other->write(top / "count", "1" + *count).has_value());
+    }
     return transaction.write(top / "count", "+" + *count);
   });
 

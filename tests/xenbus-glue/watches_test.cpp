@@ -95,7 +95,7 @@ TEST_F(WatchesTest, SpecialWatchesTellOfDomains) {
   turn_until(watches, [&] { return heard.reports == 2; });
 
   EXPECT_EQ(heard.paths.back(), "@releaseDomain");
-  EXPECT_FALSE(store->is_domain_introduced(kOther));
+  EXPECT_FALSE(*store->is_domain_introduced(kOther));
 }
 
 TEST_F(WatchesTest, AStormOnOneNodeIsOneReportAndOnePath) {

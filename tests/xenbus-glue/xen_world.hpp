@@ -29,6 +29,8 @@ class XenWorld : public ::testing::Test {
   static constexpr std::chrono::seconds kDeadline{20};
 
   XenWorld() {
+    // The mock's broker is a thread: a child that is only forked would miss it.
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
     xen.create_domain(kGuest);
     xen.create_domain(kOther);
     xen.create_domain(kDriverDomain, true);
@@ -36,7 +38,11 @@ class XenWorld : public ::testing::Test {
 
   /// Declared first, so destroyed last: by then the fixture and the test gave everything back.
   struct World : mock::MockXen {
-    ~World() { EXPECT_THAT(what_is_left(), ::testing::IsEmpty()); }
+    ~World() {
+      if (is_leak_expected) return;
+      EXPECT_THAT(what_is_left(), ::testing::IsEmpty());
+    }
+    bool is_leak_expected = false;
   };
   World xen;
 
