@@ -12,8 +12,8 @@ using namespace test;
 
 using DriverConformance = DriverTest;
 
-struct SmallMessages : DriverTest {
-  SmallMessages() : DriverTest({.max_message_size = 52}) {}
+struct SmallPieces : DriverTest {
+  SmallPieces() : DriverTest({.max_message_size = 52}) {}
 };
 
 struct StrictProfile : DriverTest {
@@ -40,7 +40,7 @@ TEST_F(DriverConformance, DRV22StaysInsideTheConfigurationSpace) {
   EXPECT_TRUE(peer.sent.empty());
 }
 
-TEST_F(SmallMessages, DRV23RestartsWhenTheGenerationChangesBetweenPieces) {
+TEST_F(SmallPieces, DRV23RestartsWhenTheGenerationChangesBetweenPieces) {
   go_live();
   int reads = 0;
   peer.before[TransportId::kGetConfig] = [&] {
@@ -59,7 +59,7 @@ TEST_F(SmallMessages, DRV23RestartsWhenTheGenerationChangesBetweenPieces) {
   EXPECT_EQ(reads, 4);
 }
 
-TEST_F(SmallMessages, DRV23GivesUpAfterFiveRestarts) {
+TEST_F(SmallPieces, DRV23GivesUpAfterFiveRestarts) {
   go_live();
   int reads = 0;
   peer.before[TransportId::kGetConfig] = [&] {
@@ -659,7 +659,8 @@ TEST_F(DriverConformance, DRV49ToleratesSpuriousAndRepeatedEvents) {
   }
   pump();
 
-  EXPECT_EQ(driver.heard, (Names{"used 0", "used 0", "used 0", "config 7"}));
+  // The first made us look; the others came while we did, and make us look once more.
+  EXPECT_EQ(driver.heard, (Names{"used 0", "used 0", "used 0", "config 7", "config 7"}));
   EXPECT_EQ(device->state(), DriverState::kLive);
 }
 

@@ -113,18 +113,21 @@ class FakeDeviceSide : public FrameSink {
     if (!message) return;
     if (const auto* const devices = std::get_if<GetDevicesRequest>(&*message)) {
       if (answer_devices) return reply(frame, answer_devices(*devices));
-      Bytes bitmap(GetDevicesResponse::bitmap_size(devices->count));
+      // No window runs past the number space.
+      const auto count = static_cast<std::uint16_t>(
+          std::min<std::uint32_t>(devices->count, 65536U - devices->offset));
+      Bytes bitmap(GetDevicesResponse::bitmap_size(count));
       std::uint16_t next = 0;
       for (const std::uint16_t number : present) {
         if (number < devices->offset) continue;
         const std::uint32_t slot = number - std::uint32_t{devices->offset};
-        if (slot < devices->count) {
+        if (slot < count) {
           bitmap[slot / 8] |= static_cast<std::byte>(1U << (slot % 8));
         } else if (next == 0) {
           next = static_cast<std::uint16_t>(number & ~7U);
         }
       }
-      return reply(frame, GetDevicesResponse{devices->offset, next, devices->count, bitmap});
+      return reply(frame, GetDevicesResponse{devices->offset, next, count, bitmap});
     }
     if (const auto* const ping = std::get_if<PingRequest>(&*message)) {
       return reply(frame, PingResponse{ping->data});
@@ -301,6 +304,7 @@ class DriverTest : public testing::Test {
   /// Lets time pass as far as anybody waits for it, at most `limit`.
   void pass_time(Instant limit) {
     const Instant end = now + limit;
+    pump();
     while (bus->next_deadline() && *bus->next_deadline() <= end) {
       now = std::max(now, *bus->next_deadline());
       bus->tick(now);
