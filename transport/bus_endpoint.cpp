@@ -106,7 +106,8 @@ struct BusEndpoint::Impl {
   std::deque<Note> notes;
   Slot* first_listed = nullptr;
   Slot* last_listed = nullptr;
-  bool is_frame_refused = false;  // for want of room
+  bool refused_for_room = false;  // what on_frame() said last, and why
+  bool refused_for_place = false;
   bool wants_room_for_waiting = false;
   BusCounters counters;
 };
@@ -115,12 +116,12 @@ struct BusEndpoint::Impl {
 
 Taken BusEndpoint::Impl::on_frame(std::span<const std::byte> delivered) {
   // Flow control: no frame is looked at without room for the largest response.
-  if (!sink.has_room(options.max_message_size)) {
-    is_frame_refused = true;
+  refused_for_room = !sink.has_room(options.max_message_size);
+  refused_for_place = false;
+  if (refused_for_room) {
     ++counters.frames_refused;
     return Taken::kNotNow;
   }
-  is_frame_refused = false;
   const auto frame = parse_frame(delivered, options.max_message_size);
   if (!frame) {
     ++counters.frames;
@@ -132,6 +133,7 @@ Taken BusEndpoint::Impl::on_frame(std::span<const std::byte> delivered) {
   if (slot != nullptr && must_wait(*slot)) {
     const auto exact = delivered.first(frame->header.msg_size);
     if (!waiting.push(*number, exact)) {
+      refused_for_place = true;
       ++counters.frames_refused;
       return Taken::kNotNow;
     }
@@ -356,7 +358,6 @@ bool BusEndpoint::Impl::send_region_replies() {
 }
 
 bool BusEndpoint::Impl::flush() {
-  is_frame_refused = false;
   if (!send_region_replies() || !send_notes()) return false;
   while (first_listed != nullptr) {
     Slot& slot = *first_listed;
@@ -483,8 +484,13 @@ bool BusEndpoint::flush() {
 }
 
 bool BusEndpoint::wants_room() const {
-  return impl_->is_frame_refused || impl_->wants_room_for_waiting || impl_->regions.has_due() ||
+  return impl_->refused_for_room || impl_->wants_room_for_waiting || impl_->regions.has_due() ||
          !impl_->notes.empty() || impl_->first_listed != nullptr;
+}
+
+bool BusEndpoint::can_take_refused() const {
+  if (impl_->refused_for_place) return impl_->waiting.has_place();
+  return impl_->refused_for_room && impl_->sink.has_room(impl_->options.max_message_size);
 }
 
 void BusEndpoint::released(std::uint16_t number) {

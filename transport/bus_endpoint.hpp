@@ -55,7 +55,7 @@ enum class AttachError : std::uint8_t {
 
 enum class Taken : std::uint8_t {
   kTaken,   // done with: answered, dropped, or kept until its device is free
-  kNotNow,  // not looked at: offer the same frame again after flush() or a released()
+  kNotNow,  // not looked at: offer the same frame again, see can_take_refused()
 };
 
 class BusEndpoint {
@@ -102,6 +102,10 @@ class BusEndpoint {
 
   /// Whether an event, an answer or a frame that on_frame() refused waits for room in the sink.
   [[nodiscard]] bool wants_room() const;
+
+  /// Whether a frame that on_frame() refused would be taken now: room was made, or a device is free
+  /// again. To be asked after flush() and after released() and answer_pending_reset().
+  [[nodiscard]] bool can_take_refused() const;
 
   // ---- happenings on the devices' side; for absent numbers, nothing -------------------------
 

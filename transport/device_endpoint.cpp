@@ -514,8 +514,9 @@ bool DeviceEndpoint::flush() {
 
 bool DeviceEndpoint::send_held_answer() {
   if (!held_ || !held_->is_ready) return true;
-  if (!sink_.has_room(kHeaderSize + sizeof(wire::DeviceStatus))) return false;
   const HeldAnswer answer = *held_;
+  const std::size_t payload = answer.is_queue_reset ? 0 : sizeof(wire::DeviceStatus);
+  if (!sink_.has_room(kHeaderSize + payload)) return false;
   held_.reset();
   if (answer.is_queue_reset) {
     respond(answer.to, ResetVqueueResponse{});

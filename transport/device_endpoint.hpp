@@ -84,6 +84,10 @@ class DeviceEndpoint {
   /// held reset, nothing.
   void answer_pending_reset();
 
+  /// Where the generation count goes on from: for a device that is taken over from a process before
+  /// this one. Before the first frame.
+  void set_config_generation(std::uint32_t generation) { generation_ = generation; }
+
   /// Bytes of the configuration space changed, and not because the driver wrote them. Call it
   /// together with the change, before any frame is handled.
   void config_changed();

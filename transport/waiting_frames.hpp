@@ -20,6 +20,7 @@ class WaitingFrames {
   [[nodiscard]] std::size_t size() const { return order_.size(); }
   [[nodiscard]] std::uint16_t device(std::size_t position) const { return order_[position].device; }
   [[nodiscard]] bool has(std::uint16_t device) const;
+  [[nodiscard]] bool has_place() const { return !free_.empty(); }
 
   /// Copies the frame at `position` to the start of `out`, which is at least a place long, and
   /// frees its place.
