@@ -9,13 +9,13 @@ namespace vmsg::xen {
 
 AsioWatches::AsioWatches(boost::asio::io_context& context, Store& store, FailureHandler failed,
                          Watches::Limits limits)
-    : context_(context), failed_(std::move(failed)), watches_(store, limits), descriptor_(context) {
+    : failed_(std::move(failed)), watches_(store, limits), descriptor_(context) {
   const int fd = watches_.fd();
   boost::system::error_code error;
   if (fd >= 0) descriptor_.assign(fd, error);
   if (fd < 0 || error) {
     // Told from the loop like any failure: the owner is still being built.
-    boost::asio::post(context_, [this, alive = std::weak_ptr<Alive>(alive_)] {
+    boost::asio::post(descriptor_.get_executor(), [this, alive = std::weak_ptr<Alive>(alive_)] {
       if (!alive.expired()) fail({XenCall::kStoreReadWatch, EBADF});
     });
     return;
@@ -47,7 +47,7 @@ void AsioWatches::take_turn(const std::weak_ptr<Alive>& alive) {
   if (!more) return fail(more.error());
   // More to do whether the descriptor says so or not: come back after the others on the loop.
   if (*more) {
-    boost::asio::post(context_, [this, alive] { take_turn(alive); });
+    boost::asio::post(descriptor_.get_executor(), [this, alive] { take_turn(alive); });
   } else {
     arm();
   }

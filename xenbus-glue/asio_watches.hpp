@@ -36,7 +36,6 @@ class AsioWatches {
 
   // Teardown is bottom up: the token first, so that no handler runs any more; the descriptor gives
   // the library's fd back in our destructor.
-  boost::asio::io_context& context_;
   FailureHandler failed_;
   Watches watches_;
   boost::asio::posix::stream_descriptor descriptor_;

@@ -157,6 +157,15 @@ Result<void, XenError> remove_device_directories(StoreOps& store, const BusId& b
   return {};
 }
 
+Result<bool, XenError> is_driver_domain_alive(Store& store, const BusId& bus) {
+  const auto is_introduced = store.is_domain_introduced(bus.driver_domain);
+  if (is_introduced || is_introduced.error().error != EACCES) return is_introduced;
+  // Not for us to ask. Below what we may not read, absent and forbidden look the same.
+  const auto is_there = store.exists(bus.driver_directory());
+  if (!is_there && is_there.error().error == EACCES) return false;
+  return is_there;
+}
+
 Result<void, XenError> make_owned(StoreOps& store, const Path& directory,
                                   const Permissions& permissions) {
   if (auto done = store.make_directory(directory); !done) return done;
@@ -323,9 +332,13 @@ Result<std::vector<BusId>, XenError> list_orphaned_buses(Store& store, DomainId 
   }
   std::ranges::sort(buses);
   buses.erase(std::ranges::unique(buses).begin(), buses.end());
-  std::erase_if(buses,
-                [&](const BusId& bus) { return store.is_domain_introduced(bus.driver_domain); });
-  return buses;
+  std::vector<BusId> orphans;
+  for (const BusId& bus : buses) {
+    const auto is_alive = is_driver_domain_alive(store, bus);
+    if (!is_alive) return std::unexpected(is_alive.error());
+    if (!*is_alive) orphans.push_back(bus);
+  }
+  return orphans;
 }
 
 Result<BusId, NodeError> read_driver_directory(StoreOps& store, DomainId driver_domain,

@@ -35,7 +35,7 @@ bool is_refusal(int error) {
 
 GrantMap::Owner::~Owner() {
   VMSG_INVARIANT(maps == 0);
-  // Unmaps whatever an unmap could not; it fails for a bad descriptor only.
+  // What an unmap could not unmap lives as long as its address range, that is, as the process.
   static_cast<void>(xengnttab_close(handle));
 }
 

@@ -68,7 +68,7 @@ class GrantMapper {
 
   /// Pages mapped now.
   [[nodiscard]] std::uint32_t mapped_pages() const;
-  /// Unmaps that the kernel refused. Their pages stay mapped until the handle closes.
+  /// Unmaps that the kernel refused. Their pages stay mapped until the process ends.
   [[nodiscard]] std::uint32_t failed_unmaps() const;
 
  private:

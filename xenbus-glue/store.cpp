@@ -183,8 +183,12 @@ Result<DomainId, XenError> Store::own_domain() {
   return *id;
 }
 
-bool Store::is_domain_introduced(DomainId domain) {
-  return xs_is_domain_introduced(connection_->handle, domain);
+Result<bool, XenError> Store::is_domain_introduced(DomainId domain) {
+  // The library says false for "no" and for "could not ask" alike; only errno tells them apart.
+  errno = 0;
+  if (xs_is_domain_introduced(connection_->handle, domain)) return true;
+  if (errno == 0) return false;
+  return std::unexpected(XenError{XenCall::kStoreIsIntroduced, errno, domain});
 }
 
 }  // namespace vmsg::xen

@@ -113,8 +113,9 @@ class Store final : public StoreOps {
   /// The number of this domain, from its own home.
   [[nodiscard]] Result<DomainId, XenError> own_domain();
 
-  /// Whether xenstored knows the domain (it is running, or has not been released yet).
-  [[nodiscard]] bool is_domain_introduced(DomainId domain);
+  /// Whether xenstored knows the domain (it is running, or has not been released yet). Only
+  /// privileged domains may ask: EACCES in a driver domain.
+  [[nodiscard]] Result<bool, XenError> is_domain_introduced(DomainId domain);
 
   /// Transactions that conflicted and were run again.
   [[nodiscard]] std::uint64_t transaction_retries() const { return retries_; }

@@ -66,6 +66,8 @@ std::string_view name(XenCall call) {
       return "unset a xenstore watch";
     case XenCall::kStoreReadWatch:
       return "read xenstore watch events";
+    case XenCall::kStoreIsIntroduced:
+      return "ask xenstore for a domain";
   }
   return "call Xen";
 }

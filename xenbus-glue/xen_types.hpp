@@ -52,6 +52,7 @@ enum class XenCall : std::uint8_t {
   kStoreWatch,
   kStoreUnwatch,
   kStoreReadWatch,
+  kStoreIsIntroduced,
 };
 
 /// A failed call: what, errno, and whom it concerned when it concerned one domain.

@@ -1,6 +1,7 @@
 // Domains that come and go, as xenstore tells of them.
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <string>
 
 #include "tests/contract/store_fixture.hpp"
@@ -55,14 +56,38 @@ TEST_F(StoreDomainContract, SpecialWatchesDoNotFireForNodes) {
   EXPECT_EQ(store.event_fired_so_far(), std::nullopt);
 }
 
-TEST_F(StoreDomainContract, NodesOutliveTheDomainThatOwnsThem) {
+TEST_F(StoreDomainContract, NodesOfADestroyedDomainGoWithIt) {
   const std::uint32_t domain = world().create_domain();
-  ASSERT_EQ(store.write(at("a"), "left"), 0);
-  ASSERT_EQ(store.set_permissions(at("a"), {"n" + std::to_string(domain)}), 0);
+  ASSERT_EQ(store.write(at("theirs/below"), "x"), 0);
+  ASSERT_EQ(store.write(at("ours"), "x"), 0);
+  ASSERT_EQ(store.set_permissions(at("theirs"), {"n" + std::to_string(domain)}), 0);
+  ASSERT_EQ(store.set_permissions(at("ours"), {"n0", "r" + std::to_string(domain)}), 0);
 
   world().destroy_domain(domain);
 
-  EXPECT_EQ(value_of("a"), "left");
+  EXPECT_EQ(store.read(at("theirs")), std::unexpected(ENOENT));
+  EXPECT_EQ(store.read(at("theirs/below")), std::unexpected(ENOENT));
+  EXPECT_EQ(value_of("ours"), "x");
+}
+
+TEST_F(StoreDomainContract, NodesOfADestroyedDomainGoWithAnEvent) {
+  const std::uint32_t domain = world().create_domain();
+  ASSERT_EQ(store.write(at("theirs"), "x"), 0);
+  ASSERT_EQ(store.set_permissions(at("theirs"), {"n" + std::to_string(domain)}), 0);
+  watch_quietly(store, at("theirs"), "token");
+
+  world().destroy_domain(domain);
+
+  EXPECT_EQ(store.next_event(), (WatchEvent{at("theirs"), "token"}));
+  EXPECT_EQ(store.read(at("theirs")), std::unexpected(ENOENT));
+}
+
+TEST_F(StoreDomainContract, ADomainThatIsGoneCanStillBeGrantedRights) {
+  const std::uint32_t domain = world().create_domain();
+  world().destroy_domain(domain);
+  ASSERT_EQ(store.mkdir(at("a")), 0);
+
+  EXPECT_EQ(store.set_permissions(at("a"), {"n0", "r" + std::to_string(domain)}), 0);
 }
 
 }  // namespace

@@ -233,7 +233,7 @@ TEST_F(StoreGuestContract, TheNamesInADirectoryOfAGuestAreLimitedTo2048BytesByEn
                                        50);
 
   EXPECT_EQ(reply.error, ENOSPC);
-  EXPECT_EQ(reply.words.at(0), "35");
+  EXPECT_EQ(reply.words.at(0), "32");
 }
 
 TEST_F(StoreGuestContract, ANodeOfAGuestIsLimitedTo2048BytesByEnospc) {

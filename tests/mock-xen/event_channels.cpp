@@ -2,10 +2,12 @@
 #include "tests/mock-xen/event_channels.hpp"
 
 #include <unistd.h>
-#include <xen/xen.h>
 
 #include <cerrno>
 #include <utility>
+
+// After <cstdint>: it uses its types without including them.
+#include <xen/xen.h>
 
 #include "tests/mock-xen/event_bits.hpp"
 
@@ -67,8 +69,7 @@ void EventChannels::open_port(std::uint16_t domid, std::uint32_t port, const Por
   segment_.find_domain(domid)->ports[port].store(value.pack(), std::memory_order_release);
 }
 
-Result<std::uint32_t, int> EventChannels::bind_unbound(Handle& handle,
-                                                       std::uint32_t remote_domid) {
+Result<std::uint32_t, int> EventChannels::bind_unbound(Handle& handle, std::uint32_t remote_domid) {
   if (handle.restricted_to != Handle::kUnrestricted && handle.restricted_to != remote_domid) {
     return std::unexpected(EACCES);
   }

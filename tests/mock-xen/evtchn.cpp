@@ -5,13 +5,17 @@
 // port numbers.
 #include <fcntl.h>
 #include <unistd.h>
-#include <xenevtchn.h>
 
 #include <cerrno>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <new>
+
+// Xen's headers say nothing about C++.
+extern "C" {
+#include <xenevtchn.h>
+}
 
 #include "tests/mock-xen/client.hpp"
 #include "tests/mock-xen/event_bits.hpp"
@@ -184,8 +188,7 @@ xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle* xce, uint
   if (const int error = xce->client->injected(Call::kXenevtchnBindInterdomain); error != 0) {
     return fail(error);
   }
-  const int port =
-      request(*xce, {.op = Op::kBindInterdomain, .domid = domid, .port = remote_port});
+  const int port = request(*xce, {.op = Op::kBindInterdomain, .domid = domid, .port = remote_port});
   if (port >= 0) xce->client->count(Counter::kBinds);
   return port;
 }

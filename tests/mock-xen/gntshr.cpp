@@ -1,10 +1,15 @@
 // libxengnttab of the mock, the producing half: xengntshr_* of Xen's own C interface, xengnttab.h.
 #include <sys/mman.h>
-#include <xengnttab.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <mutex>
 #include <vector>
+
+// Xen's headers say nothing about C++.
+extern "C" {
+#include <xengnttab.h>
+}
 
 #include "tests/mock-xen/client.hpp"
 #include "tests/mock-xen/grant_handle.hpp"
@@ -31,10 +36,14 @@ void* share_locked(xengntdev_handle& handle, const ShareRequest& share, uint32_t
   // As in the real library, an offset behind the first page means none.
   if (share.notify_offset < kPageSize) request.notify_offset = share.notify_offset;
   request.notify_port = share.notify_port;
+  if (share.count > kMaxGrants) {
+    errno = ENOSPC;
+    return nullptr;
+  }
   std::vector<std::uint32_t> granted(share.count);
   Reply reply;
-  if (!client.call(request, nullptr, reply, granted.data(),
-                   granted.size() * sizeof(std::uint32_t), nullptr)) {
+  if (!client.call(request, nullptr, reply, granted.data(), granted.size() * sizeof(std::uint32_t),
+                   nullptr)) {
     return nullptr;
   }
 
@@ -75,7 +84,8 @@ extern "C" {
 
 xengntshr_handle* xengntshr_open(xentoollog_logger* logger, unsigned open_flags) {
   static_cast<void>(open_flags);
-  xengntdev_handle* const handle = open_grant_handle(Service::kGntshr, Call::kXengntshrOpen, logger);
+  xengntdev_handle* const handle =
+      open_grant_handle(Service::kGntshr, Call::kXengntshrOpen, logger);
   if (handle == nullptr) log_error(logger, "gntshr", "cannot open", errno);
   return handle;
 }
@@ -97,8 +107,7 @@ void* xengntshr_share_pages(xengntshr_handle* xgs, uint32_t domid, int count, ui
 }
 
 void* xengntshr_share_page_notify(xengntshr_handle* xgs, uint32_t domid, uint32_t* ref,
-                                  int writable, uint32_t notify_offset,
-                                  evtchn_port_t notify_port) {
+                                  int writable, uint32_t notify_offset, evtchn_port_t notify_port) {
   return share(xgs, Call::kXengntshrSharePageNotify,
                {.domid = domid,
                 .count = 1,

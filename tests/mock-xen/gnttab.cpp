@@ -4,8 +4,6 @@
 // The broker decides whether a page may be mapped and remembers that it is; the pages themselves
 // are mapped here, from the granting domain's memory, and are really gone after an unmap.
 #include <sys/mman.h>
-#include <xen/grant_table.h>
-#include <xengnttab.h>
 
 #include <cerrno>
 #include <map>
@@ -14,12 +12,18 @@
 #include <new>
 #include <vector>
 
+// Xen's headers say nothing about C++.
+extern "C" {
+#include <xengnttab.h>
+}
+
 #include "tests/mock-xen/client.hpp"
 #include "tests/mock-xen/grant_copier.hpp"
 #include "tests/mock-xen/grant_handle.hpp"
 #include "tests/mock-xen/graveyard.hpp"
 #include "tests/mock-xen/page_mapping.hpp"
 #include "tests/mock-xen/segment.hpp"
+#include "tests/mock-xen/unique_fd.hpp"
 
 using namespace vmsg::mock;
 
@@ -110,7 +114,8 @@ extern "C" {
 
 xengnttab_handle* xengnttab_open(xentoollog_logger* logger, unsigned open_flags) {
   static_cast<void>(open_flags);
-  xengntdev_handle* const handle = open_grant_handle(Service::kGnttab, Call::kXengnttabOpen, logger);
+  xengntdev_handle* const handle =
+      open_grant_handle(Service::kGnttab, Call::kXengnttabOpen, logger);
   if (handle == nullptr) log_error(logger, "gnttab", "cannot open", errno);
   return handle;
 }
@@ -181,8 +186,8 @@ int xengnttab_grant_copy(xengnttab_handle* xgt, uint32_t count,
   return fail(error);
 }
 
-int xengnttab_dmabuf_exp_from_refs(xengnttab_handle*, uint32_t, uint32_t, uint32_t,
-                                   const uint32_t*, uint32_t*) {
+int xengnttab_dmabuf_exp_from_refs(xengnttab_handle*, uint32_t, uint32_t, uint32_t, const uint32_t*,
+                                   uint32_t*) {
   say_not_mocked("xengnttab_dmabuf_exp_from_refs");
   return -1;
 }

@@ -3,8 +3,6 @@
 
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xen/grant_table.h>
-#include <xen/xen.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -56,7 +54,9 @@ void GrantCopier::flush() {
   for (std::size_t i = 0; i < batched_; ++i) {
     const std::int16_t status = copy_piece(batch_[i]);
     // The first error of a segment stays.
-    if (batch_[i].segment->status == GNTST_okay) batch_[i].segment->status = status;
+    if (status == GNTST_okay || batch_[i].segment->status != GNTST_okay) continue;
+    batch_[i].segment->status = status;
+    client_.count(Counter::kCopyFailures);
   }
   batched_ = 0;
 }
@@ -119,8 +119,8 @@ GrantCopier::Side GrantCopier::acquire(std::uint32_t domid, std::uint32_t ref, b
 
 void GrantCopier::release(std::size_t hazard) {
   // ORDER: release, so that the bytes are copied before the page can be given away.
-  client_.segment().handles[client_.handle_slot()].hazards[hazard].store(
-      0, std::memory_order_release);
+  client_.segment().handles[client_.handle_slot()].hazards[hazard].store(0,
+                                                                         std::memory_order_release);
 }
 
 std::byte* GrantCopier::find_window(std::uint32_t domid, const DomainArea& area) {

@@ -5,12 +5,15 @@
 // never done although their status says okay.
 #pragma once
 
-#include <xengnttab.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
+
+// Xen's headers say nothing about C++.
+extern "C" {
+#include <xengnttab.h>
+}
 
 #include "tests/mock-xen/client.hpp"
 #include "tests/mock-xen/segment.hpp"

@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xen/xen.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
+
+// After <cstdint>: it uses its types without including them.
+#include <xen/xen.h>
 
 #include "tests/mock-xen/event_channels.hpp"
 
@@ -154,8 +156,7 @@ Result<SharedPages, int> GrantTables::share(const Handle& handle, std::uint32_t 
   }
 
   // Like Xen, nobody asks whether the other domain exists.
-  const auto grantee =
-      static_cast<std::uint16_t>(domid == DOMID_SELF ? handle.domid : domid);
+  const auto grantee = static_cast<std::uint16_t>(domid == DOMID_SELF ? handle.domid : domid);
   DomainArea& area = *segment_.find_domain(handle.domid);
   const std::uint32_t frames = (refs.back() + kGrantsPerFrame) / kGrantsPerFrame;
   if (frames * kGrantsPerFrame > area.grant_entries.load(std::memory_order_relaxed)) {
@@ -201,8 +202,7 @@ void GrantTables::end_share(const Share& share) {
 }
 
 bool GrantTables::is_copying(std::uint16_t domid, std::uint32_t ref) const {
-  const std::uint64_t hazard =
-      hazard_of(segment_.slot_of(*segment_.find_domain(domid)), ref);
+  const std::uint64_t hazard = hazard_of(segment_.slot_of(*segment_.find_domain(domid)), ref);
   return std::any_of(handles_.all().begin(), handles_.all().end(), [&](const auto& entry) {
     const HandleSlot& slot = segment_.handles[entry.second.slot];
     return slot.hazards[0].load(std::memory_order_seq_cst) == hazard ||
@@ -252,9 +252,8 @@ bool GrantTables::may_map(const Domain& mapper, std::uint16_t mapper_domid, cons
   return entry.permitted && entry.domid == mapper_domid && !(writable && entry.read_only);
 }
 
-Result<std::uint64_t, int> GrantTables::map(const Handle& handle,
-                                            std::span<const GrantName> grants, bool writable,
-                                            const UnmapNotify& notify) {
+Result<std::uint64_t, int> GrantTables::map(const Handle& handle, std::span<const GrantName> grants,
+                                            bool writable, const UnmapNotify& notify) {
   // Whatever Xen says to a mapping that it refuses, the driver's mmap answers with EINVAL.
   if (grants.empty() || grants.size() > kMaxMapCount) return std::unexpected(EINVAL);
   Domain& mapper = *find(handle.domid);

@@ -266,10 +266,10 @@ void Hypervisor::serve_grants(Handle& handle, const Request& request,
                               std::span<const std::byte> payload, Answer& answer) {
   switch (request.op) {
     case Op::kDomainMemory:
-      answer.fd = request.domid < kFirstReservedDomid
-                      ? grants_.memory(static_cast<std::uint16_t>(request.domid),
-                                       request.writable != 0)
-                      : -1;
+      answer.fd =
+          request.domid < kFirstReservedDomid
+              ? grants_.memory(static_cast<std::uint16_t>(request.domid), request.writable != 0)
+              : -1;
       if (answer.fd < 0) answer.reply.error = EINVAL;
       break;
     case Op::kMap: {
@@ -284,8 +284,8 @@ void Hypervisor::serve_grants(Handle& handle, const Request& request,
       answer.reply.error = grants_.unmap(handle, request.id);
       break;
     case Op::kShare: {
-      const auto shared = grants_.share(handle, request.domid, request.count,
-                                        request.writable != 0, notify_of(request));
+      const auto shared = grants_.share(handle, request.domid, request.count, request.writable != 0,
+                                        notify_of(request));
       if (!shared) {
         answer.reply.error = shared.error();
         break;

@@ -11,6 +11,31 @@ std::vector<std::byte> bytes(std::size_t count, std::uint8_t first) {
   return all;
 }
 
+std::vector<RingOptions> all_ring_options() {
+  std::vector<RingOptions> all;
+  for (const auto format : {QueueFormat::kSplit, QueueFormat::kPacked}) {
+    for (const bool event_idx : {false, true}) {
+      for (const bool indirect : {false, true}) {
+        for (const bool in_order : {false, true}) {
+          all.push_back({.format = format,
+                         .event_idx = event_idx,
+                         .indirect = indirect,
+                         .in_order = in_order});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+std::string name_of(const RingOptions& ring) {
+  std::string name = ring.format == QueueFormat::kSplit ? "Split" : "Packed";
+  if (ring.indirect) name += "Indirect";
+  if (ring.event_idx) name += "EventIdx";
+  if (ring.in_order) name += "InOrder";
+  return name;
+}
+
 TestDriver::TestDriver(FakeGuestMemory& memory, const RingOptions& options)
     : memory_(memory), options_(options) {
   const AreaNumbers sizes = area_sizes(options.format, options.size);
@@ -121,6 +146,12 @@ TestDriver::ChainToBe&& TestDriver::ChainToBe::writable(std::size_t count) && {
 
 TestDriver::ChainToBe&& TestDriver::ChainToBe::readable_at(const Segment& segment) && {
   request_.readable.push_back(segment);
+  return std::move(*this);
+}
+
+TestDriver::ChainToBe&& TestDriver::ChainToBe::readable_times(std::size_t times,
+                                                              const Segment& segment) && {
+  request_.readable.insert(request_.readable.end(), times, segment);
   return std::move(*this);
 }
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tests/support/fake_guest_memory.hpp"
@@ -31,6 +32,10 @@ struct RingOptions {
   bool indirect = false;
   bool in_order = false;
 };
+
+/// Every combination of format and features, for parametrised tests, and what each is called.
+std::vector<RingOptions> all_ring_options();
+std::string name_of(const RingOptions& ring);
 
 class TestDriver {
  public:
@@ -99,6 +104,7 @@ class TestDriver::ChainToBe {
   ChainToBe&& writable(std::size_t count) &&;
   /// Memory that the test has chosen itself.
   ChainToBe&& readable_at(const Segment& segment) &&;
+  ChainToBe&& readable_times(std::size_t times, const Segment& segment) &&;
   ChainToBe&& writable_at(const Segment& segment) &&;
   /// The next buffer begins here in its first page.
   ChainToBe&& at_offset(std::uint32_t offset) &&;

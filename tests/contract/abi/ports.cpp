@@ -8,7 +8,7 @@
 namespace vmsg::contract {
 namespace {
 
-std::expected<Port, int> port_or_errno(xenevtchn_port_or_error_t result) {
+Answer<Port> port_or_errno(xenevtchn_port_or_error_t result) {
   if (result < 0) return std::unexpected(errno);
   return static_cast<Port>(result);
 }
@@ -21,12 +21,12 @@ Ports::Ports() : handle_(xenevtchn_open(nullptr, 0)) {
   if (!handle_) throw std::system_error(errno, std::generic_category(), "xenevtchn_open");
 }
 
-std::expected<Port, int> Ports::offer_to(std::uint32_t domain) {
+Answer<Port> Ports::offer_to(std::uint32_t domain) {
   errno = 0;
   return port_or_errno(xenevtchn_bind_unbound_port(raw(), domain));
 }
 
-std::expected<Port, int> Ports::bind(std::uint32_t domain, Port remote) {
+Answer<Port> Ports::bind(std::uint32_t domain, Port remote) {
   errno = 0;
   return port_or_errno(xenevtchn_bind_interdomain(raw(), domain, remote));
 }

@@ -2,9 +2,9 @@
 // caller's back: that is what the contract is about.
 #pragma once
 
-#include <expected>
 #include <optional>
 
+#include "tests/contract/abi/answer.hpp"
 #include "tests/contract/abi/handles.hpp"
 
 namespace vmsg::contract {
@@ -16,8 +16,8 @@ class Ports {
   // Throws std::system_error when the driver cannot be opened.
   Ports();
 
-  [[nodiscard]] std::expected<Port, int> offer_to(std::uint32_t domain);
-  [[nodiscard]] std::expected<Port, int> bind(std::uint32_t domain, Port remote);
+  [[nodiscard]] Answer<Port> offer_to(std::uint32_t domain);
+  [[nodiscard]] Answer<Port> bind(std::uint32_t domain, Port remote);
   // 0 or the errno.
   [[nodiscard]] int unbind(Port port);
   [[nodiscard]] int notify(Port port);

@@ -80,7 +80,7 @@ int Store::set_permissions(const std::string& path, const Permissions& permissio
   });
 }
 
-Store::Answer<std::string> Store::read(const std::string& path, xs_transaction_t transaction) {
+Answer<std::string> Store::read(const std::string& path, xs_transaction_t transaction) {
   unsigned length = 0;
   errno = 0;
   const Malloced<void> value(xs_read(raw(), transaction, path.c_str(), &length));
@@ -88,8 +88,8 @@ Store::Answer<std::string> Store::read(const std::string& path, xs_transaction_t
   return std::string(static_cast<const char*>(value.get()), length);
 }
 
-Store::Answer<std::vector<std::string>> Store::list(const std::string& path,
-                                                    xs_transaction_t transaction) {
+Answer<std::vector<std::string>> Store::list(const std::string& path,
+                                             xs_transaction_t transaction) {
   unsigned count = 0;
   errno = 0;
   const Malloced<char*> names(xs_directory(raw(), transaction, path.c_str(), &count));
@@ -100,8 +100,7 @@ Store::Answer<std::vector<std::string>> Store::list(const std::string& path,
   return sorted;
 }
 
-Store::Answer<Permissions> Store::permissions(const std::string& path,
-                                              xs_transaction_t transaction) {
+Answer<Permissions> Store::permissions(const std::string& path, xs_transaction_t transaction) {
   unsigned count = 0;
   errno = 0;
   const Malloced<xs_permissions> raw_permissions(
@@ -113,7 +112,7 @@ Store::Answer<Permissions> Store::permissions(const std::string& path,
   return permissions;
 }
 
-Store::Answer<xs_transaction_t> Store::begin() {
+Answer<xs_transaction_t> Store::begin() {
   errno = 0;
   const xs_transaction_t transaction = xs_transaction_start(raw());
   if (transaction == XBT_NULL) return std::unexpected(errno);

@@ -2,12 +2,13 @@
 // and errno becomes the number. Adds no policy: no retry, no coalescing, no parsing.
 #pragma once
 
-#include <expected>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "tests/contract/abi/answer.hpp"
 #include "tests/contract/abi/handles.hpp"
 
 namespace vmsg::contract {
@@ -17,6 +18,9 @@ struct WatchEvent {
   std::string token;
 
   friend bool operator==(const WatchEvent&, const WatchEvent&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const WatchEvent& event) {
+    return out << event.path << " with token " << event.token;
+  }
 };
 
 // "n5" "r0" ... as the store's own tools write it: the first is the owner with everybody's rights.
@@ -26,9 +30,6 @@ class Store {
  public:
   // Throws std::system_error when xenstore cannot be reached.
   Store();
-
-  template <class T>
-  using Answer = std::expected<T, int>;  // the error is an errno, never 0
 
   // 0 or the errno.
   [[nodiscard]] int write(const std::string& path, std::string_view value,

@@ -18,12 +18,12 @@ using Arguments = Commands::Arguments;
 
 Reply failed(int error) { return {.error = error, .words = {}}; }
 
-Reply answer(std::expected<std::vector<std::string>, int> words) {
+Reply answer(Answer<std::vector<std::string>> words) {
   if (!words) return failed(words.error());
   return {.error = 0, .words = std::move(*words)};
 }
 
-Reply answer(std::expected<Port, int> port) {
+Reply answer(const Answer<Port>& port) {
   if (!port) return failed(port.error());
   return {.error = 0, .words = {std::to_string(*port)}};
 }

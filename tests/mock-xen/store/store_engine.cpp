@@ -78,6 +78,12 @@ void StoreEngine::populate_home(std::uint16_t domid, bool driver_domain) {
     state_->fire(nullptr, {.path = path});
   };
 
+  if (domid == 0) {
+    make(home + "/domid", owned, "0");
+    make(home + "/name", owned, "Domain-0");
+    return;
+  }
+  state_->domains_[domid].has_home = true;
   make(home, readable);
   for (const char* name : {"cpu", "memory", "device", "control"}) {
     make(home + "/" + name, readable);
@@ -121,6 +127,18 @@ StoreLeftovers StoreEngine::what_is_left(std::uint16_t domid) const {
     }
   }
   return left;
+}
+
+std::vector<std::string> StoreEngine::inconsistencies() const {
+  std::vector<std::string> wrong = state_->tree_.inconsistencies();
+  for (const auto& [domid, domain] : state_->domains_) {
+    const StoreLeftovers left = what_is_left(domid);
+    if (left.connections != domain.connections || left.transactions != domain.transactions ||
+        left.watches.size() != domain.watches) {
+      wrong.push_back("domain " + std::to_string(domid) + ": the counts are not what is there");
+    }
+  }
+  return wrong;
 }
 
 std::vector<std::uint16_t> StoreEngine::domains() const {
@@ -234,7 +252,13 @@ void State::release(DomId domid) {
     drop_watches(connection);
     drop_transactions(connection);
   }
-  tree_.forget_domain(domid);
+  // libxl removes the home of a domain before the domain itself, and its watchers are told.
+  const std::string home = home_path(domid);
+  if (std::exchange(found->second.has_home, false) && tree_.find(home) != nullptr) {
+    remove(nobody_, home);
+  }
+  for (const std::string& path : tree_.owned_tops(domid)) remove(nobody_, path);
+  tree_.void_permissions(domid);
   for (auto& [other, domain] : domains_) {
     if (domain.target == domid) domain.target.reset();
   }

@@ -9,13 +9,17 @@
 
 namespace vmsg::mock::store {
 
+std::string_view State::joined(const Connection& connection, std::string_view path,
+                               std::string& scratch) {
+  if (path.starts_with('/') || is_special_path(path)) return path;
+  scratch = home_path(connection.domid);
+  scratch.append("/").append(path);
+  return scratch;
+}
+
 Result<std::string_view, Errno> State::absolute(const Connection& connection, std::string_view path,
                                                 std::string& scratch) const {
-  if (!path.starts_with('/') && !is_special_path(path)) {
-    scratch = home_path(connection.domid);
-    scratch.append("/").append(path);
-    path = scratch;
-  }
+  path = joined(connection, path, scratch);
   if (!is_valid_node_path(path, limits_.path_length)) return std::unexpected(EINVAL);
   return path;
 }
@@ -42,6 +46,7 @@ Result<const Node*, Errno> State::read(Connection& connection, std::string_view 
   }
   if (!is_privileged(connection) && !transaction->has_touched(path) &&
       transaction->nodes_touched() >= limits_.nodes_per_transaction) {
+    transaction->fail();
     return std::unexpected(ENOSPC);
   }
   const TouchedNode& touched = transaction->touch(path, tree_);
@@ -101,14 +106,9 @@ Errno State::create(Connection& connection, std::string_view path, std::string_v
   Permissions inherited = parent.permissions;
   if (!is_privileged(connection)) {
     inherited.front().domid = connection.domid;
-    std::int64_t owned = static_cast<std::int64_t>(tree_.owned_by(connection.domid));
-    if (connection.transaction != nullptr) {
-      owned += connection.transaction->owned_change(connection.domid);
-    }
-    if (owned + static_cast<std::int64_t>(missing.size()) >
-        static_cast<std::int64_t>(limits_.nodes_per_domain)) {
-      return ENOSPC;
-    }
+    // What the transaction itself has added is counted at its end.
+    const std::size_t added = connection.transaction == nullptr ? missing.size() : 1;
+    if (tree_.owned_by(connection.domid) + added > limits_.nodes_per_domain) return ENOSPC;
   }
 
   // Everything that can be refused is looked at before anything changes.
@@ -138,32 +138,57 @@ Errno State::remove(Connection& connection, std::string_view path) {
   const Result<const Node*, Errno> parent = read(connection, above);
   if (!parent) return parent.error() == ENOENT ? EINVAL : parent.error();
 
-  // All paths first, children behind their parents; removed from the end of the list.
-  std::vector<std::string> doomed = {std::string(path)};
-  for (std::size_t i = 0; i < doomed.size(); ++i) {
-    const Result<const Node*, Errno> node = read(connection, doomed[i]);
-    if (!node) return node.error() == ENOENT ? EIO : node.error();
-    const std::string children = (*node)->children;
-    for (std::size_t at = 0; at < children.size();) {
-      const std::size_t end = children.find('\0', at);
-      doomed.push_back(doomed[i] + "/" + children.substr(at, end - at));
-      at = end + 1;
+  // Each node behind its children, as they are told of and removed.
+  struct Level {
+    std::string path;
+    std::string children;
+    std::size_t next_child = 0;
+  };
+  std::vector<Level> levels;
+  const auto descend = [&](std::string name) -> Errno {
+    const Result<const Node*, Errno> node = read(connection, name);
+    if (!node) return node.error();
+    levels.push_back({.path = std::move(name), .children = (*node)->children});
+    return 0;
+  };
+  Errno error = descend(std::string(path));
+  while (error == 0 && !levels.empty()) {
+    Level& level = levels.back();
+    if (level.next_child < level.children.size()) {
+      const char* child = level.children.c_str() + level.next_child;
+      level.next_child = level.children.find('\0', level.next_child) + 1;
+      error = descend(level.path + "/" + child);
+    } else {
+      remove_one(connection, level.path, levels.size() > 1);
+      levels.pop_back();
     }
   }
-  for (auto name = doomed.rbegin(); name != doomed.rend(); ++name) {
-    fire(&connection, {.path = *name, .exactly = *name != path, .node = *read(connection, *name)});
-    if (connection.transaction == nullptr) {
-      tree_.erase(*name);
-      continue;
-    }
-    TouchedNode& touched = connection.transaction->touch(*name, tree_);
-    connection.transaction->count_owned(touched.now->owner(), -1);
-    touched.now.reset();
-    touched.is_modified = true;
-  }
+  if (error != 0) return error;
   Node changed = **read(connection, above);
   changed.remove_child(base_name(path));
   return replace(connection, above, std::move(changed));
+}
+
+void State::remove_one(Connection& connection, std::string_view path, bool is_told_exactly) {
+  // While its permissions can still be seen.
+  fire(&connection, {.path = path, .exactly = is_told_exactly, .node = *read(connection, path)});
+  if (connection.transaction == nullptr) {
+    tree_.erase(path);
+    return;
+  }
+  TouchedNode& touched = connection.transaction->touch(path, tree_);
+  connection.transaction->count_owned(touched.now->owner(), -1);
+  touched.now.reset();
+  touched.is_modified = true;
+}
+
+bool State::is_over_quota(const Transaction& transaction) const {
+  return std::ranges::any_of(transaction.owned_changes(), [&](const auto& entry) {
+    const auto& [domid, change] = entry;
+    const std::int64_t owned = static_cast<std::int64_t>(tree_.owned_by(domid)) + change;
+    // One less than outside of transactions, as xenstored has it.
+    return domid != 0 && owned >= static_cast<std::int64_t>(limits_.nodes_per_domain);
+  });
 }
 
 Errno State::commit(Connection& connection, Transaction& transaction) {

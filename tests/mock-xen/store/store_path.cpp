@@ -47,6 +47,15 @@ std::string_view parent_path(std::string_view path) {
 
 std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
+std::vector<std::string_view> strings_of(std::string_view list) {
+  std::vector<std::string_view> strings;
+  for (std::size_t end = list.find('\0'); end != std::string_view::npos; end = list.find('\0')) {
+    strings.push_back(list.substr(0, end));
+    list.remove_prefix(end + 1);
+  }
+  return strings;
+}
+
 bool is_at_or_below(std::string_view path, std::string_view top) {
   if (top == "/") return true;
   return path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/');

@@ -1,10 +1,11 @@
-// Paths of the store: what is a valid one, and how two of them relate. Strings only; whether a
-// node exists is none of this file's business.
+// Paths of the store: what is a valid one, and how two of them relate; and lists of strings as
+// the protocol has them. Text only; whether a node exists is none of this file's business.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace vmsg::mock::store {
 
@@ -25,6 +26,10 @@ namespace vmsg::mock::store {
 
 /// "/a/b" -> "b".
 [[nodiscard]] std::string_view base_name(std::string_view path);
+
+/// The strings of a list in which each is terminated by NUL, without their NULs. Bytes behind the
+/// last NUL are no string.
+[[nodiscard]] std::vector<std::string_view> strings_of(std::string_view list);
 
 /// Is `path` the node `top` or one below it?
 [[nodiscard]] bool is_at_or_below(std::string_view path, std::string_view top);

@@ -1,6 +1,7 @@
 #include "tests/mock-xen/store/store_permissions.hpp"
 
-#include <charconv>
+#include <array>
+#include <cstdlib>
 
 namespace vmsg::mock::store {
 
@@ -23,10 +24,11 @@ std::optional<Permission> parse_permission(std::string_view text) {
     default:
       return std::nullopt;
   }
-  const std::string_view digits = text.substr(1);
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), permission.domid);
-  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  // As strtol() with base 0: xenstored takes hexadecimal and octal as well.
+  const std::string digits(text.substr(1));
+  char* end = nullptr;
+  permission.domid = static_cast<std::uint32_t>(std::strtol(digits.c_str(), &end, 0));
+  if (*end != '\0') return std::nullopt;
   return permission;
 }
 
@@ -34,7 +36,6 @@ std::string format_permissions(const Permissions& permissions) {
   static constexpr char kLetters[] = {'n', 'r', 'w', 'b'};
   std::string text;
   for (const Permission& permission : permissions) {
-    if (permission.is_void) continue;
     text += kLetters[permission.access & (kAccessRead | kAccessWrite)];
     text += std::to_string(permission.domid);
     text += '\0';

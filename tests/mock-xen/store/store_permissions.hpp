@@ -23,7 +23,7 @@ struct Permission {
   std::uint32_t domid = 0;
   std::uint8_t access = kAccessNone;
   /// The domain did not exist when this was set, or is gone: a later domain with the same number
-  /// gets nothing from it, and it is not shown.
+  /// gets nothing from it.
   bool is_void = false;
 };
 
@@ -32,7 +32,7 @@ using Permissions = std::vector<Permission>;
 /// One "n0", "r3", "w3" or "b3". Nothing if it is no such thing.
 [[nodiscard]] std::optional<Permission> parse_permission(std::string_view text);
 
-/// As on the wire: each entry terminated by NUL, void ones left out.
+/// As on the wire: each entry terminated by NUL.
 [[nodiscard]] std::string format_permissions(const Permissions& permissions);
 
 }  // namespace vmsg::mock::store

@@ -13,17 +13,6 @@
 namespace vmsg::mock::store {
 namespace {
 
-// The strings of a payload, each without its NUL. Bytes behind the last NUL are no string.
-std::vector<std::string_view> strings_of(std::string_view payload) {
-  std::vector<std::string_view> strings;
-  for (std::size_t end = payload.find('\0'); end != std::string_view::npos;
-       end = payload.find('\0')) {
-    strings.push_back(payload.substr(0, end));
-    payload.remove_prefix(end + 1);
-  }
-  return strings;
-}
-
 // The payload as exactly one string.
 Result<std::string_view, Errno> only_string(std::string_view payload) {
   if (payload.empty() || payload.find('\0') != payload.size() - 1) return std::unexpected(EINVAL);
@@ -39,7 +28,9 @@ std::int32_t number_of(std::string_view text) {
   return number;
 }
 
-bool is_domid(std::int32_t number) { return number >= 0 && number < 0x7ff0; }
+constexpr std::int32_t kDomidSelf = 0x7ff0;
+
+bool is_domid(std::int32_t number) { return number >= 0 && number < kDomidSelf; }
 
 }  // namespace
 
@@ -127,13 +118,13 @@ Errno State::directory_part(Connection& connection, std::string_view payload) {
   if (!node) return node.error();
 
   const std::string_view children = (*node)->children;
-  const auto offset = static_cast<std::size_t>(std::max(number_of(strings[1]), 0));
-  if (offset > children.size()) return EINVAL;
+  // A negative offset is one beyond the end.
+  const auto offset = static_cast<std::uint32_t>(number_of(strings[1]));
   std::string part = std::to_string((*node)->generation);
   part.push_back('\0');
 
   // Whole names as long as there is room, and an empty one behind the last.
-  std::string_view rest = children.substr(offset);
+  std::string_view rest = offset < children.size() ? children.substr(offset) : "";
   const std::size_t room = XENSTORE_PAYLOAD_MAX - part.size() - 1;
   if (rest.size() > room) {
     rest = rest.substr(0, room);
@@ -214,12 +205,6 @@ Errno State::remove_node(Connection& connection, std::string_view payload) {
 Errno State::get_permissions(Connection& connection, std::string_view payload) {
   const auto name = only_string(payload);
   if (!name) return name.error();
-  if (is_special_path(*name)) {
-    const auto special = special_.find(*name);
-    if (special == special_.end()) return EINVAL;
-    if ((access_of(connection.domid, special->second) & kAccessRead) == 0) return EACCES;
-    return reply(connection, format_permissions(special->second));
-  }
   std::string scratch;
   const auto path = absolute(connection, *name, scratch);
   if (!path) return path.error();
@@ -241,11 +226,11 @@ Errno State::set_permissions(Connection& connection, std::string_view payload) {
     permissions.push_back(*permission);
     permissions.back().is_void = !exists(permission->domid);
   }
+  if (permissions.front().is_void) return ENOENT;
 
   if (is_special_path(strings[0])) {
     const auto special = special_.find(strings[0]);
-    if (special == special_.end()) return EINVAL;
-    if (!is_privileged(connection)) return EACCES;
+    if (special == special_.end() || !is_privileged(connection)) return EINVAL;
     special->second = std::move(permissions);
     return acknowledge(connection);
   }
@@ -302,12 +287,7 @@ Errno State::unwatch(Connection& connection, std::string_view payload) {
   const std::vector<std::string_view> strings = strings_of(payload);
   if (strings.size() != 2) return EINVAL;
   std::string scratch;
-  std::string_view path = strings[0];
-  if (!is_special_path(path)) {
-    const auto full = absolute(connection, path, scratch);
-    if (!full) return full.error();
-    path = *full;
-  }
+  const std::string_view path = joined(connection, strings[0], scratch);
   const auto found = std::ranges::find_if(connection.watches, [&](const Watch& watch) {
     return watch.path == path && watch.token == strings[1];
   });
@@ -356,6 +336,10 @@ Errno State::transaction_end(Connection& connection, std::string_view payload) {
   --domains_[connection.domid].transactions;
   connection.transaction = nullptr;  // from here on changes and watch events are real
   if (*argument == "T") {
+    if (ended->has_failed()) return ENOMEM;
+    if (ended->created_nodes() && !is_privileged(connection) && is_over_quota(*ended)) {
+      return ENOSPC;
+    }
     if (const Errno error = commit(connection, *ended); error != 0) return error;
   }
   return acknowledge(connection);
@@ -376,7 +360,8 @@ Errno State::is_introduced(Connection& connection, std::string_view payload) {
   if (!argument) return argument.error();
   const std::int32_t domid = number_of(*argument);
   const auto found = is_domid(domid) ? domains_.find(static_cast<DomId>(domid)) : domains_.end();
-  const bool introduced = found != domains_.end() && found->second.is_introduced;
+  const bool introduced =
+      domid == kDomidSelf || (found != domains_.end() && found->second.is_introduced);
   return reply(connection, std::string_view(introduced ? "T" : "F", 2));
 }
 
@@ -385,6 +370,7 @@ Errno State::introduce_domain(Connection& connection, std::string_view payload) 
   if (strings.size() < 3) return EINVAL;
   const std::int32_t domid = number_of(strings[0]);
   if (number_of(strings[2]) <= 0 || !is_domid(domid)) return EINVAL;
+  if (!exists(static_cast<std::uint32_t>(domid))) return ENOENT;
   introduce(static_cast<DomId>(domid));
   return acknowledge(connection);
 }

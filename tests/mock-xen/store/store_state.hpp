@@ -59,6 +59,7 @@ struct Connection {
 
 struct Domain {
   bool is_introduced = false;
+  bool has_home = false;        ///< by populate_home()
   std::optional<DomId> target;  ///< acts for that domain as well (a device model's domain)
   std::uint64_t operations = 0;
   std::uint64_t errors = 0;
@@ -90,6 +91,9 @@ class State {
   }
 
   // --- store_nodes.cpp
+  /// The absolute form of a path, valid or not.
+  static std::string_view joined(const Connection& connection, std::string_view path,
+                                 std::string& scratch);
   /// The absolute form of a path as a client gave it; in `scratch` if it had to be put together.
   Result<std::string_view, Errno> absolute(const Connection& connection, std::string_view path,
                                            std::string& scratch) const;
@@ -103,6 +107,8 @@ class State {
   Errno replace(Connection& connection, std::string_view path, Node node);
   Errno create(Connection& connection, std::string_view path, std::string_view value);
   Errno remove(Connection& connection, std::string_view path);
+  void remove_one(Connection& connection, std::string_view path, bool is_told_exactly);
+  [[nodiscard]] bool is_over_quota(const Transaction& transaction) const;
   Errno commit(Connection& connection, Transaction& transaction);
 
   // --- store_watches.cpp
@@ -150,6 +156,7 @@ class State {
   std::map<std::string, Permissions, std::less<>> special_;
   std::list<Connection> connections_;  // in order of connecting: the order of telling watchers
   std::unordered_map<ConnectionId, std::list<Connection>::iterator> by_id_;
+  Connection nobody_;  // on whose behalf the store itself changes nodes
   std::map<DomId, Domain> domains_;
   std::vector<std::byte> out_;  // reused for every message
 };

@@ -26,11 +26,6 @@ void Transaction::fire_later(std::string_view path, bool exactly) {
   found->second->fires_exactly = exactly;
 }
 
-std::int64_t Transaction::owned_change(std::uint32_t domid) const {
-  const auto found = owned_change_.find(domid);
-  return found == owned_change_.end() ? 0 : found->second;
-}
-
 bool Transaction::is_current(const Tree& tree) const {
   return std::ranges::all_of(touched_, [&](const TouchedNode& touched) {
     const Node* node = tree.find(touched.path);

@@ -39,12 +39,18 @@ class Transaction {
   /// To be told to watchers if and when the transaction is committed.
   void fire_later(std::string_view path, bool exactly);
 
-  /// Nodes that `domid` gained (or, below zero, lost) in here.
-  [[nodiscard]] std::int64_t owned_change(std::uint32_t domid) const;
+  /// Nodes that domains gained (or, below zero, lost) in here.
+  [[nodiscard]] const std::map<std::uint32_t, std::int64_t>& owned_changes() const {
+    return owned_change_;
+  }
   void count_owned(std::uint32_t domid, std::int64_t change) { owned_change_[domid] += change; }
 
   [[nodiscard]] bool created_nodes() const { return created_nodes_; }
   void note_creation() { created_nodes_ = true; }
+
+  /// It can only be aborted any more.
+  void fail() { has_failed_ = true; }
+  [[nodiscard]] bool has_failed() const { return has_failed_; }
 
   /// True if nothing that was touched has changed in the tree since.
   [[nodiscard]] bool is_current(const Tree& tree) const;
@@ -58,6 +64,7 @@ class Transaction {
   PathMap<TouchedNode*> by_path_;
   std::map<std::uint32_t, std::int64_t> owned_change_;
   bool created_nodes_ = false;
+  bool has_failed_ = false;
 };
 
 }  // namespace vmsg::mock::store

@@ -1,5 +1,6 @@
 #include "tests/mock-xen/store/store_tree.hpp"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -44,26 +45,26 @@ void Tree::erase(std::string_view path) {
 }
 
 void Tree::make(std::string_view path, const Permissions& permissions, std::string value) {
+  std::vector<std::string_view> missing;
+  std::string_view above = path;
+  while (find(above) == nullptr && above != "/") {
+    missing.push_back(above);
+    above = parent_path(above);
+  }
+  for (; !missing.empty(); missing.pop_back()) {
+    Node parent;
+    if (const Node* existing = find(parent_path(missing.back()))) parent = *existing;
+    Node node;
+    node.permissions = parent.permissions;
+    parent.add_child(base_name(missing.back()));
+    put(parent_path(missing.back()), std::move(parent));
+    put(missing.back(), std::move(node));
+  }
   Node node;
-  if (const Node* old = find(path)) node.children = old->children;
+  if (const Node* existing = find(path)) node.children = existing->children;
   node.permissions = permissions;
   node.value = std::move(value);
-  bool is_new = find(path) == nullptr;
   put(path, std::move(node));
-  while (is_new && path != "/") {
-    const std::string_view above = parent_path(path);
-    const Node* old = find(above);
-    is_new = old == nullptr;
-    Node parent;
-    if (is_new) {
-      parent.permissions = permissions;
-    } else {
-      parent = *old;
-    }
-    parent.add_child(base_name(path));
-    put(above, std::move(parent));
-    path = above;
-  }
 }
 
 std::uint64_t Tree::owned_by(std::uint32_t domid) const {
@@ -76,31 +77,62 @@ void Tree::count(std::uint32_t owner, std::int64_t change) {
   owned += static_cast<std::uint64_t>(change);
 }
 
-void Tree::forget_domain(std::uint32_t domid) {
+std::vector<std::string> Tree::owned_tops(std::uint32_t domid) const {
   std::vector<std::string> tops;
+  if (owned_by(domid) == 0) return tops;
+  std::vector<std::string> pending = {"/"};
+  while (!pending.empty()) {
+    const std::string path = std::move(pending.back());
+    pending.pop_back();
+    const Node* node = find(path);
+    if (path != "/" && node->owner() == domid) {
+      tops.push_back(path);
+      continue;
+    }
+    const std::string prefix = path == "/" ? path : path + "/";
+    const std::size_t first = pending.size();
+    for (const std::string_view name : strings_of(node->children)) {
+      pending.push_back(prefix + std::string(name));
+    }
+    std::reverse(pending.begin() + static_cast<std::ptrdiff_t>(first), pending.end());
+  }
+  return tops;
+}
+
+void Tree::void_permissions(std::uint32_t domid) {
   for (auto& [path, node] : nodes_) {
     for (Permission& permission : node.permissions) {
-      if (permission.domid == domid && &permission != &node.permissions.front()) {
-        permission.is_void = true;
+      if (permission.domid == domid) permission.is_void = true;
+    }
+    if (node.owner() != domid) continue;
+    count(domid, -1);
+    count(0, +1);
+    node.permissions.front().domid = 0;
+  }
+}
+
+std::vector<std::string> Tree::inconsistencies() const {
+  std::vector<std::string> wrong;
+  std::map<std::uint32_t, std::uint64_t> owned;
+  std::size_t listed = 1;  // the root is nobody's child
+  for (const auto& [path, node] : nodes_) {
+    ++owned[node.owner()];
+    const std::string prefix = path == "/" ? path : path + "/";
+    for (const std::string_view name : strings_of(node.children)) {
+      ++listed;
+      if (find(prefix + std::string(name)) == nullptr) {
+        wrong.push_back(prefix + std::string(name) + ": listed, but not there");
       }
     }
-    if (node.owner() == domid) tops.push_back(path);
   }
-  for (const std::string& top : tops) {
-    const std::string_view parent = parent_path(top);
-    if (const auto found = nodes_.find(parent); found != nodes_.end()) {
-      found->second.remove_child(base_name(top));
-      found->second.generation = ++generation_;
-    }
+  if (listed != nodes_.size()) {
+    wrong.push_back(std::to_string(nodes_.size()) + " nodes, but " + std::to_string(listed) +
+                    " listed");
   }
-  std::erase_if(nodes_, [&](const auto& entry) {
-    for (const std::string& top : tops) {
-      if (!is_at_or_below(entry.first, top)) continue;
-      count(entry.second.owner(), -1);
-      return true;
-    }
-    return false;
-  });
+  for (const auto& [domid, count] : owned_) {
+    if (owned[domid] != count) wrong.push_back("nodes of domain " + std::to_string(domid));
+  }
+  return wrong;
 }
 
 }  // namespace vmsg::mock::store

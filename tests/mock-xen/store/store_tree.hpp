@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "tests/mock-xen/store/store_permissions.hpp"
 
@@ -52,14 +53,21 @@ class Tree {
   /// Adds or replaces; gives the node a new generation.
   void put(std::string_view path, Node node);
   void erase(std::string_view path);
-  /// The node with these permissions and value; what is missing above it gets the same
-  /// permissions and no value.
+  /// The node with these permissions and value; what is missing above it inherits permissions from
+  /// the node above.
   void make(std::string_view path, const Permissions& permissions, std::string value = {});
 
   [[nodiscard]] std::uint64_t owned_by(std::uint32_t domid) const;
 
-  /// The domain is gone: nodes it owns vanish with all below, entries that name it become void.
-  void forget_domain(std::uint32_t domid);
+  /// The nodes it owns that are not below another node it owns, in the order of a walk from the
+  /// root. The root is never one of them.
+  [[nodiscard]] std::vector<std::string> owned_tops(std::uint32_t domid) const;
+
+  /// Permissions that name the domain stand for nothing any more. A root that it owned is domain
+  /// 0's again.
+  void void_permissions(std::uint32_t domid);
+
+  [[nodiscard]] std::vector<std::string> inconsistencies() const;
 
  private:
   void count(std::uint32_t owner, std::int64_t change);

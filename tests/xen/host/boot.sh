@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154  # variables of run, and for run
 # One boot of Xen under QEMU: start it, sort what comes out of its console, and always end it.
 # Sourced by run; needs $base $out $share $verbose $scale and note().
 
@@ -24,10 +24,11 @@ qemu_command() {
 
 seconds() { printf '%s' "$((10#${EPOCHREALTIME%[.,]*} - started_at))"; }
 
-# show SOURCE TEXT: a line for people.
+# show SOURCE TEXT: a line for people. What kernels say of themselves goes to the log only.
 show() {
-	[ "$quiet" = 1 ] || printf '[%4ds] %-10s| %s\n' "$(seconds)" "$1" "$2"
 	if [ -n "$current" ]; then printf '%-10s| %s\n' "$1" "$2" >>"$share/results/$current/output.log"; fi
+	if [ "$quiet" = 1 ] || { [ "$verbose" = 0 ] && [[ $2 =~ ^\[\ *[0-9]+\.[0-9]{6}\] ]]; }; then return; fi
+	printf '[%4ds] %-10s| %s\n' "$(seconds)" "$1" "$2"
 }
 
 # boot_tests INITRD DOM0_MEMORY GUEST_MEMORY: runs the tests of $share/plan. Sets, per test that
@@ -40,6 +41,7 @@ boot_tests() {
 	: >"$share/console.log"
 	exec {fd}< <(exec timeout -k 5 "$((3600 * scale))" "${qemu[@]}" -monitor none -serial stdio </dev/null 2>&1)
 	pid=$!
+	trap 'kill $pid; exit 130' INT TERM HUP
 	deadline=$(($(seconds) + 120 * scale))
 	while :; do
 		status=0
@@ -104,6 +106,7 @@ boot_tests() {
 	kill "$pid" 2>/dev/null
 	exec {fd}<&-
 	wait "$pid" 2>/dev/null
+	trap - INT TERM HUP
 	[ -z "$ended" ] || note "$ended"
 	if [ -n "$current" ]; then
 		took[$current]=$(($(seconds) - began))

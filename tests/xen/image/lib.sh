@@ -1,18 +1,18 @@
-# shellcheck shell=sh disable=SC3043  # local: busybox has it
+# shellcheck shell=sh
 # What tests in dom0 are written with. A test is a script t-NAME that sources this; it fails when it
 # exits with something else than 0 or when an expectation failed. Every wait has a limit.
-: "${GUEST_MEMORY:=160}" "${GUEST_KERNEL:=/guest/vmlinux}" "${GUEST_CMDLINE:=}"
+: "${GUEST_MEMORY:=160}" "${GUEST_VCPUS:=1}" "${GUEST_KERNEL:=/guest/vmlinux}" "${GUEST_CMDLINE:=}"
 console_of() { echo "/var/log/xen/console/guest-$1.log"; }
 
 # ---- saying things ---------------------------------------------------------------------------------
 
 # pump SOURCE: standard input to the console, line by line, for the host to sort.
 pump() {
-	local line up
-	while IFS= read -r line || [ -n "$line" ]; do
-		read -r up _ </proc/uptime
-		printf '@@ %s %s %s\n' "$1" "$up" "$line"
-	done
+	# In awk because the shell's read takes a system call per byte, which is slow under emulation.
+	awk -v source="$1" '{
+		getline up <"/proc/uptime"; close("/proc/uptime"); sub(/ .*/, "", up)
+		print "@@ " source " " up " " $0; fflush()
+	}'
 }
 
 mark() { echo "== $*"; }
@@ -71,7 +71,8 @@ wait_gone() { wait_for "$2" is_gone "$1"; } # GUEST SECONDS
 
 # ---- guests ----------------------------------------------------------------------------------------
 
-domid() { xl domid "$1"; }
+# domid NAME: of a guest that guest_create has started, running or not.
+domid() { cat "/run/test/$1.domid"; }
 
 # guest_config NAME TYPE: a configuration on standard output, more lines for it on standard input.
 guest_config() {
@@ -79,7 +80,7 @@ guest_config() {
 		name = "$1"
 		type = "$2"
 		memory = $GUEST_MEMORY
-		vcpus = 1
+		vcpus = $GUEST_VCPUS
 		kernel = "$GUEST_KERNEL"
 		ramdisk = "/guest/guest.cpio"
 		extra = "console=hvc0 quiet mitigations=off panic=1 $GUEST_CMDLINE"
@@ -106,25 +107,27 @@ guest_create() {
 		fail "xl create of $name"
 		return 1
 	}
+	xl domid "$name" >"/run/test/$name.domid"
 	echo 0 >"/run/test/$name.jobs"
 	tail -n +1 -f "$log" 2>/dev/null | guest_pump "$name" >/dev/console 2>/dev/null &
 }
 
 # guest_pump NAME: the guest's console for the host; the agent's marks go, quiet jobs are left out.
 guest_pump() {
-	local line up job
-	while IFS= read -r line; do
-		case $line in
-		@[0-9]*=*) continue ;;
-		@[0-9]*'| '*)
-			job=${line%%'| '*}
-			[ ! -e "/run/test/$1.quiet.${job#@}" ] || continue
-			line=${line#*'| '}
-			;;
-		esac
-		read -r up _ </proc/uptime
-		printf '@@ %s %s %s\n' "$1" "$up" "$line"
-	done
+	awk -v source="$1" '
+		/^@[0-9]+=/ {next}
+		/^@[0-9]+[|] / {
+			job = substr($0, 2, index($0, "|") - 2)
+			if ((getline x <("/run/test/" source ".quiet." job)) >= 0) {
+				close("/run/test/" source ".quiet." job)
+				next
+			}
+			$0 = substr($0, index($0, "|") + 2)
+		}
+		{
+			getline up <"/proc/uptime"; close("/proc/uptime"); sub(/ .*/, "", up)
+			print "@@ " source " " up " " $0; fflush()
+		}'
 }
 
 # guest_wait NAME [SECONDS]: until the guest takes commands.
@@ -150,18 +153,21 @@ guest_spawn() {
 # guest_join NAME JOB [SECONDS]: waits for a spawned command and returns its exit code; 124 if it
 # does not end, 125 if the guest is gone.
 guest_join() {
-	local node left code
-	node=/local/domain/$(domid "$1")/data/agent/code/$2
+	local guest left code
+	guest=/local/domain/$(domid "$1")
 	left=$((${3:-60} * 20))
-	until code=$(xenstore-read "$node" 2>/dev/null); do
+	until code=$(xenstore-read "$guest/data/agent/code/$2" 2>/dev/null); do
 		left=$((left - 1))
 		[ $left -gt 0 ] || return 124
-		domid "$1" >/dev/null 2>&1 || return 125
+		xenstore-exists "$guest" || return 125
 		usleep 50000
 	done
 	wait_for 10 grep -q "^@$2=" "$(console_of "$1")" # the output is complete
 	return "$code"
 }
+
+# job_output NAME JOB: what a job has printed.
+job_output() { tr -d '\r' <"$(console_of "$1")" | sed -n "s/^@$2| //p"; }
 
 # guest_run NAME COMMAND...: runs a shell command in the guest; its output appears as the guest's.
 guest_run() {
@@ -174,7 +180,7 @@ guest_output() {
 	guest_spawn "$@"
 	guest_join "$1" "$JOB" "${SECONDS_LIMIT:-60}"
 	code=$?
-	tr -d '\r' <"$(console_of "$1")" | sed -n "s/^@$JOB| //p"
+	job_output "$1" "$JOB"
 	return $code
 }
 
