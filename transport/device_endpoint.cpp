@@ -6,7 +6,6 @@
 #include <variant>
 
 #include "transport/queue_setup.hpp"
-#include "transport/wire.hpp"
 
 namespace vmsg {
 namespace {
