@@ -10,7 +10,7 @@ namespace vmsg {
 namespace {
 
 constexpr std::size_t kWordsPerDescriptor = vring::kDescriptorSize / sizeof(std::uint64_t);
-constexpr std::size_t kTableStorageWords = 64 * 1024 / sizeof(std::uint64_t);
+constexpr std::size_t kTableStorageWords = std::size_t{64} * 1024 / sizeof(std::uint64_t);
 
 std::optional<QueueError> find_fault(const QueueOptions& options) {
   if (const auto fault = find_area_fault(options.format, options.size, options.areas)) return fault;

@@ -37,7 +37,7 @@ struct DriverBusOptions {
   std::uint32_t revision = VIRTIO_MSG_REVISION_1;
   std::uint32_t max_message_size = kRecommendedMaxMessageSize;
   std::uint64_t transport_features = 0;
-  RequestLimits limits;
+  RequestLimits limits{};
 };
 
 /// Why a bus instance is not attached to. The offending number stands in the options.

@@ -62,7 +62,7 @@ GrantAddress FakeGuestMemory::allocate_at(std::uint32_t offset, std::size_t byte
   }
   std::fill_n(is_in_use_.begin() + static_cast<std::ptrdiff_t>(first), pages, true);
   std::fill_n(grants_.begin() + static_cast<std::ptrdiff_t>(first), pages, grant);
-  std::fill_n(base_ + first * kGrantPageSize, pages * kGrantPageSize, std::byte{0});
+  std::fill_n(base_ + first * kGrantPageSize + offset, bytes, std::byte{0});
   search_from_ = (first + pages) % is_in_use_.size();
   return GrantAddress::of(first_reference_ + static_cast<std::uint32_t>(first), offset);
 }

@@ -29,14 +29,14 @@ Bytes with_byte(Bytes frame, std::size_t at, unsigned value) {
   return frame;
 }
 
-Bytes without_last(Bytes frame, std::size_t count) {
-  frame.resize(frame.size() - count);
+Bytes without_last_byte(const Bytes& original) {
+  Bytes frame(original.begin(), original.end() - 1);
   frame.at(6) = static_cast<std::byte>(frame.size());
   return frame;
 }
 
 Bytes with_surplus(Bytes frame, std::size_t count) {
-  frame.resize(frame.size() + count, std::byte{0xaa});
+  frame.insert(frame.end(), count, std::byte{0xaa});
   frame.at(6) = static_cast<std::byte>(frame.size());
   return frame;
 }
@@ -169,7 +169,7 @@ TEST(ReceiveAtDevice, ReservedFieldOfSetVqueueIsIgnored) {
 /// payload, except where a part of it is optional.
 TEST(ReceiveAtDevice, OneByteShortIsTooShortForEveryMessage) {
   for (const char* id : {"V04", "V09", "V12", "V18", "V26", "V33", "V38", "V42", "V44", "V51"}) {
-    const Bytes bytes = without_last(vector_bytes(id), 1);
+    const Bytes bytes = without_last_byte(vector_bytes(id));
     const auto frame = parse_frame(bytes, kMax);
 
     EXPECT_EQ(receive_at_device(*frame, 5).error().error, WireError::kPayloadTooShort) << id;
@@ -178,7 +178,7 @@ TEST(ReceiveAtDevice, OneByteShortIsTooShortForEveryMessage) {
 
 TEST(ReceiveAtDriver, OneByteShortIsTooShortForEveryMessage) {
   for (const char* id : {"V02", "V05", "V13", "V19", "V25", "V27", "V34", "V45", "V47", "V56"}) {
-    const Bytes bytes = without_last(vector_bytes(id), 1);
+    const Bytes bytes = without_last_byte(vector_bytes(id));
     const auto frame = parse_frame(bytes, kMax);
 
     EXPECT_EQ(receive_at_driver(*frame, 5).error().error, WireError::kPayloadTooShort) << id;
@@ -187,12 +187,12 @@ TEST(ReceiveAtDriver, OneByteShortIsTooShortForEveryMessage) {
 
 TEST(ReceiveAtBus, OneByteShortIsTooShortForEveryMessage) {
   for (const char* id : {"V57", "V63", "X01", "X05", "X07", "X10"}) {
-    const Bytes bytes = without_last(vector_bytes(id), 1);
+    const Bytes bytes = without_last_byte(vector_bytes(id));
     const auto frame = parse_frame(bytes, kMax);
     EXPECT_EQ(receive_at_device_bus(*frame).error().error, WireError::kPayloadTooShort) << id;
   }
   for (const char* id : {"V58", "V64", "V65", "X02", "X06", "X08", "X09", "X11"}) {
-    const Bytes bytes = without_last(vector_bytes(id), 1);
+    const Bytes bytes = without_last_byte(vector_bytes(id));
     const auto frame = parse_frame(bytes, kMax);
     EXPECT_EQ(receive_at_driver_bus(*frame).error().error, WireError::kPayloadTooShort) << id;
   }

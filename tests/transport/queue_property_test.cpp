@@ -216,7 +216,7 @@ TEST_P(QueueProperty, EveryBufferComesBackOnceWithItsBytes) {
     if (!is_valid_queue_size(ring.format, size)) continue;
     for (const std::uint32_t max_in_flight : {0U, 1U, size / 2}) {
       Workload workload(ring, max_in_flight, size * 1000 + max_in_flight);
-      for (int step = 0; step < 3000; ++step) {
+      for (int step = 0; step < 2000; ++step) {
         workload.step();
         ASSERT_FALSE(HasFailure()) << "size " << size << ", step " << step;
       }
