@@ -16,10 +16,12 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
 
+#include "tests/fuzz/fuzz_input.hpp"
 #include "tests/support/fake_device.hpp"
 #include "transport/bus_endpoint.hpp"
 #include "transport/message.hpp"
@@ -31,37 +33,21 @@ void check(bool condition) {
   if (!condition) std::abort();
 }
 
-/// The input as numbers. Zeros when it is used up.
-class Input {
- public:
-  explicit Input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+using fuzz::FuzzInput;
 
-  [[nodiscard]] bool is_used_up() const { return bytes_.empty(); }
-  std::uint8_t byte() {
-    if (bytes_.empty()) return 0;
-    const std::uint8_t value = bytes_.front();
-    bytes_ = bytes_.subspan(1);
-    return value;
-  }
-  std::uint32_t number() {
-    std::uint32_t value = 0;
-    for (int i = 0; i < 4; ++i) value = value << 8 | byte();
-    return value;
-  }
-  /// Mostly small, now and then anything.
-  std::uint32_t mostly_small() {
-    const std::uint8_t value = byte();
-    return value < 0xf0 ? value % 16 : number();
-  }
-  std::vector<std::byte> bytes(std::size_t count) {
-    std::vector<std::byte> out(count);
-    std::ranges::generate(out, [this] { return std::byte{byte()}; });
-    return out;
-  }
+std::uint8_t byte(FuzzInput& input) { return input.take<std::uint8_t>(); }
 
- private:
-  std::span<const std::uint8_t> bytes_;
-};
+/// Mostly small, now and then anything.
+std::uint32_t mostly_small(FuzzInput& input) {
+  const std::uint8_t value = byte(input);
+  return value < 0xf0 ? value % 16 : input.take<std::uint32_t>();
+}
+
+std::vector<std::byte> bytes(FuzzInput& input, std::size_t count) {
+  std::vector<std::byte> out(count);
+  std::ranges::generate(out, [&] { return std::byte{byte(input)}; });
+  return out;
+}
 
 class CheckingQueueHost final : public QueueHost {
  public:
@@ -138,8 +124,8 @@ class World final : public FrameSink, public BusHost {
     attach(5);
   }
 
-  void run(Input& input) {
-    for (int steps = 0; steps < 2000 && !input.is_used_up(); ++steps) {
+  void run(FuzzInput& input) {
+    for (int steps = 0; steps < 2000 && !input.is_empty(); ++steps) {
       step(input);
       check_devices();
     }
@@ -228,13 +214,13 @@ class World final : public FrameSink, public BusHost {
     kCount,
   };
 
-  void step(Input& input) {
+  void step(FuzzInput& input) {
     const auto count = static_cast<std::uint8_t>(Operation::kCount);
-    const auto operation = static_cast<Operation>(input.byte() % count);
-    const std::uint16_t number = kDeviceNumbers[input.byte() % kDeviceNumbers.size()];
+    const auto operation = static_cast<Operation>(byte(input) % count);
+    const std::uint16_t number = kDeviceNumbers[byte(input) % kDeviceNumbers.size()];
     switch (operation) {
       case Operation::kRaw:
-        return deliver(input.bytes(input.byte() % 64));
+        return deliver(bytes(input, byte(input) % 64));
       case Operation::kMessage:
         return deliver_message(input, number);
       case Operation::kRightMessage:
@@ -246,7 +232,7 @@ class World final : public FrameSink, public BusHost {
       case Operation::kNeedsReset:
         return bus_->needs_reset(number);
       case Operation::kUsed:
-        return bus_->used(number, input.mostly_small());
+        return bus_->used(number, mostly_small(input));
       case Operation::kAnswerReset:
         return bus_->answer_pending_reset(number);
       case Operation::kFlush:
@@ -257,19 +243,19 @@ class World final : public FrameSink, public BusHost {
       case Operation::kDetach:
         return detach(number);
       case Operation::kEject:
-        check(bus_->eject(number, input.byte()) == served_.contains(number));
+        check(bus_->eject(number, byte(input)) == served_.contains(number));
         return;
       case Operation::kRegion:
         return complete_region();
       case Operation::kRoom:
-        room_ = input.byte() % 4 == 0 ? kEndless : input.byte();
+        room_ = byte(input) % 4 == 0 ? kEndless : byte(input);
         return;
       case Operation::kSlow:
-        is_slow_ = (input.byte() & 1U) != 0;
+        is_slow_ = (byte(input) & 1U) != 0;
         for (auto& [unused, served] : served_) served->queues.is_slow = is_slow_;
         return;
       case Operation::kTime:
-        now_ += std::chrono::seconds(input.byte());
+        now_ += std::chrono::seconds(byte(input));
         return;
       case Operation::kCount:
         return;
@@ -313,91 +299,93 @@ class World final : public FrameSink, public BusHost {
                    .token = header.token};
   }
 
-  SetVqueueRequest queue_request(Input& input) {
-    const std::uint32_t reference = input.byte();
-    SetVqueueRequest request{.index = input.mostly_small() % 8,
-                             .flags = input.byte() % 3U,
-                             .size = std::uint32_t{1} << (input.byte() % 10U),
+  SetVqueueRequest queue_request(FuzzInput& input) {
+    const std::uint32_t reference = byte(input);
+    SetVqueueRequest request{.index = mostly_small(input) % 8,
+                             .flags = byte(input) % 3U,
+                             .size = std::uint32_t{1} << (byte(input) % 10U),
                              .descriptor_addr = GrantAddress::of(reference).raw(),
                              .driver_addr = GrantAddress::of(reference + 8).raw(),
                              .device_addr = GrantAddress::of(reference + 9).raw()};
-    const std::uint8_t twist = input.byte();
-    if (twist == 1) request.size = input.number();
-    if (twist == 2) request.descriptor_addr ^= std::uint64_t{1} << (input.byte() % 64U);
-    if (twist == 3) request.driver_addr += input.byte();
+    const std::uint8_t twist = byte(input);
+    if (twist == 1) request.size = input.take<std::uint32_t>();
+    if (twist == 2) request.descriptor_addr ^= std::uint64_t{1} << (byte(input) % 64U);
+    if (twist == 3) request.driver_addr += byte(input);
     if (twist == 4) request.device_addr = 0;
     return request;
   }
 
-  void deliver_message(Input& input, std::uint16_t number) {
-    const std::uint16_t token = input.byte();
+  void deliver_message(FuzzInput& input, std::uint16_t number) {
+    const std::uint16_t token = byte(input);
     std::array<Le32, 3> words{};
     std::vector<std::byte> data;
-    switch (input.byte() % 18) {
+    switch (byte(input) % 18) {
       case 0:
         return deliver(number, token, GetDeviceInfoRequest{});
       case 1:
         return deliver(number, token,
-                       GetDeviceFeaturesRequest{.block_index = input.mostly_small(),
-                                                .num_blocks = input.mostly_small()});
+                       GetDeviceFeaturesRequest{.block_index = mostly_small(input),
+                                                .num_blocks = mostly_small(input)});
       case 2:
-        for (Le32& word : words) word = input.number();
+        for (Le32& word : words) word = input.take<std::uint32_t>();
         return deliver(
             number, token,
             SetDriverFeaturesRequest{
-                .block_index = input.mostly_small(),
-                .words = FeatureWords(std::span<const Le32>(words).first(input.byte() % 4U))});
+                .block_index = mostly_small(input),
+                .words = FeatureWords(std::span<const Le32>(words).first(byte(input) % 4U))});
       case 3:
         return deliver(number, token,
-                       GetConfigRequest{.offset = input.mostly_small(), .length = input.byte()});
+                       GetConfigRequest{.offset = mostly_small(input), .length = byte(input)});
       case 4:
-        data = input.bytes(input.byte() % 8U);
+        data = bytes(input, byte(input) % 8U);
         return deliver(number, token,
-                       SetConfigRequest{.generation = input.mostly_small(),
-                                        .offset = FakeDevice::kWritable + input.mostly_small(),
+                       SetConfigRequest{.generation = mostly_small(input),
+                                        .offset = FakeDevice::kWritable + mostly_small(input),
                                         .data = data});
       case 5:
         return deliver(number, token, GetDeviceStatusRequest{});
       case 6:
-        return deliver(number, token, SetDeviceStatusRequest{.status = input.byte()});
+        return deliver(number, token, SetDeviceStatusRequest{.status = byte(input)});
       case 7:
-        return deliver(number, token, GetVqueueRequest{.index = input.mostly_small()});
+        return deliver(number, token, GetVqueueRequest{.index = mostly_small(input)});
       case 8:
         return deliver(number, token, queue_request(input));
       case 9:
-        return deliver(number, token, ResetVqueueRequest{.index = input.mostly_small()});
+        return deliver(number, token, ResetVqueueRequest{.index = mostly_small(input)});
       case 10:
-        return deliver(number, token, GetShmRequest{.shmid = input.mostly_small()});
+        return deliver(number, token, GetShmRequest{.shmid = mostly_small(input)});
       case 11:
         return deliver(number, token,
-                       EventAvail{.vq_index = input.mostly_small(), .next_offset = input.number()});
+                       EventAvail{.vq_index = mostly_small(input),
+                                  .next_offset = input.take<std::uint32_t>()});
       case 12: {
-        const std::uint32_t window = input.number();
+        const std::uint32_t window = input.take<std::uint32_t>();
         return deliver(0, token,
                        GetDevicesRequest{.offset = static_cast<std::uint16_t>(window >> 16),
                                          .count = static_cast<std::uint16_t>(window)});
       }
       case 13:
-        return deliver(0, token, PingRequest{.data = input.number()});
+        return deliver(0, token, PingRequest{.data = input.take<std::uint32_t>()});
       case 14:
         return deliver(
             0, token,
             QueueEventChannelRequest{
-                .dev_num = number, .vq_index = input.mostly_small(), .port = input.byte() % 4U});
+                .dev_num = number, .vq_index = mostly_small(input), .port = byte(input) % 4U});
       case 15:
-        return deliver(0, token,
-                       ShareRegionRequest{.region = input.byte() % 4U,
-                                          .pages = input.mostly_small(),
-                                          .address = GrantAddress::of(input.number()).raw()});
+        return deliver(
+            0, token,
+            ShareRegionRequest{.region = byte(input) % 4U,
+                               .pages = mostly_small(input),
+                               .address = GrantAddress::of(input.take<std::uint32_t>()).raw()});
       case 16:
-        return deliver(0, token, UnshareRegionRequest{.region = input.byte() % 4U});
+        return deliver(0, token, UnshareRegionRequest{.region = byte(input) % 4U});
       default:
-        return deliver(0, token, EjectedRequest{.dev_num = number, .status = input.byte()});
+        return deliver(0, token, EjectedRequest{.dev_num = number, .status = byte(input)});
     }
   }
 
   /// What a driver would do next to bring the device up.
-  void deliver_right_message(Input& input, std::uint16_t number) {
+  void deliver_right_message(FuzzInput& input, std::uint16_t number) {
     const DeviceEndpoint* endpoint = bus_->find(number);
     if (endpoint == nullptr) return;
     const std::uint32_t status = endpoint->status();
@@ -406,13 +394,13 @@ class World final : public FrameSink, public BusHost {
     }
     if (status == kStatusAcknowledge + kStatusDriver &&
         !endpoint->selection().has(RingFeature::kVersion1)) {
-      const std::array<Le32, 2> words{Le32(input.number() & 0x30001244U),
-                                      Le32(3U | (input.byte() & 4U) | 0x100U)};
+      const std::array<Le32, 2> words{Le32(input.take<std::uint32_t>() & 0x30001244U),
+                                      Le32(3U | (byte(input) & 4U) | 0x100U)};
       return deliver(number, 0,
                      SetDriverFeaturesRequest{.block_index = 0,
                                               .words = FeatureWords(std::span<const Le32>(words))});
     }
-    if ((status & kStatusFeaturesOk) != 0 && input.byte() % 2 == 0) {
+    if ((status & kStatusFeaturesOk) != 0 && byte(input) % 2 == 0) {
       SetVqueueRequest request = queue_request(input);
       request.index %= 2;
       return deliver(number, 0, request);
@@ -541,7 +529,7 @@ class World final : public FrameSink, public BusHost {
 }  // namespace vmsg::test
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  vmsg::test::Input input(std::span(data, size));
+  vmsg::fuzz::FuzzInput input(data, size);
   vmsg::test::World().run(input);
   return 0;
 }
