@@ -66,6 +66,7 @@ struct BusEndpoint::Impl {
   bool must_wait(const Slot& slot) const;
   void dispatch(const Frame& frame);
   void handle_waiting();
+  void handle_waiting_frames();
   std::optional<std::uint16_t> concerned_device(const Frame& frame) const;
   void drop(DropReason reason) { counters.dropped.add(reason); }
 
@@ -109,6 +110,7 @@ struct BusEndpoint::Impl {
   bool refused_for_room = false;  // what on_frame() said last, and why
   bool refused_for_place = false;
   bool wants_room_for_waiting = false;
+  bool is_handling_waiting = false;
   BusCounters counters;
 };
 
@@ -176,6 +178,13 @@ void BusEndpoint::Impl::dispatch(const Frame& frame) {
 }
 
 void BusEndpoint::Impl::handle_waiting() {
+  if (is_handling_waiting) return;  // a device goes while one of its frames is handled
+  is_handling_waiting = true;
+  handle_waiting_frames();
+  is_handling_waiting = false;
+}
+
+void BusEndpoint::Impl::handle_waiting_frames() {
   wants_room_for_waiting = false;
   std::size_t position = 0;
   while (position < waiting.size()) {
@@ -423,8 +432,11 @@ Result<const DeviceEndpoint*, AttachError> BusEndpoint::attach(std::uint16_t num
     case NumberState::kFree:
       break;
   }
-  // The driver side must have been told that the old device is gone.
-  if (std::ranges::find(impl_->notes, number, &Note::number) != impl_->notes.end()) {
+  // The driver side must have been told that the old device is gone, and what it sent to that one
+  // must be gone too.
+  const bool is_announced =
+      std::ranges::find(impl_->notes, number, &Note::number) == impl_->notes.end();
+  if (!is_announced || impl_->waiting.has(number)) {
     return std::unexpected(AttachError::kNumberQuarantined);
   }
   const auto slot = impl_->slots.try_emplace(number, *impl_, number).first;
@@ -451,13 +463,11 @@ bool BusEndpoint::detach(std::uint16_t number, Instant now) {
   if (slot == nullptr) return false;
   slot->endpoint->stop();
   impl_->forget_visit(*slot);
-  for (std::size_t i = impl_->waiting.drop(number); i > 0; --i) {
-    impl_->drop(DropReason::kAbsentDevice);
-  }
   impl_->slots.erase(number);
   impl_->numbers.release(number, now);
   std::erase_if(impl_->notes, [&](const Note& note) { return note.number == number; });
   impl_->note({.number = number, .value = VIRTIO_MSG_DEVICE_REMOVED, .is_eject = false});
+  impl_->handle_waiting();
   return true;
 }
 

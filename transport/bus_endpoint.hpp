@@ -49,7 +49,7 @@ struct AttachOptions {
 
 enum class AttachError : std::uint8_t {
   kNumberTaken,
-  kNumberQuarantined,  // or its removal was not announced yet: try again later
+  kNumberQuarantined,  // or something of the old device still waits for room: try again later
   kBadDevice,          // see DeviceEndpoint::create()
 };
 
@@ -78,10 +78,11 @@ class BusEndpoint {
                                                     QueueHost& queues, const AttachOptions& options,
                                                     Instant now);
 
-  /// Takes a device off the bus at once: its unsent events and held answers are discarded, its
-  /// waiting frames dropped, and REMOVED is the last the driver side hears of it. Its queues are
-  /// stopped; giving them back is the caller's, who also stops calling the members below for it.
-  /// False when there is no such device. Not from within a call of Device or QueueHost.
+  /// Takes a device off the bus at once: its unsent events and held answers are discarded, frames
+  /// that waited for it find no device any more, and REMOVED is the last the driver side hears of
+  /// it. Its queues are stopped; giving them back is the caller's, who also stops calling the
+  /// members below for it. False when there is no such device. Not from within a call of Device or
+  /// QueueHost.
   bool detach(std::uint16_t number, Instant now);
 
   /// Asks the driver side to let go of a device within `seconds`. What it says comes by

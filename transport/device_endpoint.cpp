@@ -6,7 +6,6 @@
 #include <variant>
 
 #include "transport/queue_setup.hpp"
-#include "transport/wire.hpp"
 
 namespace vmsg {
 namespace {
@@ -31,11 +30,6 @@ bool has_foreign_features(const FeatureSet& device_features) {
     if (device_features.has(bit) && !is_admin) return true;
   }
   return false;
-}
-
-bool is_admin_queue(const DeviceIdentity& identity, std::uint32_t index) {
-  return index >= identity.admin_vq_start &&
-         index - identity.admin_vq_start < identity.admin_vq_count;
 }
 
 std::optional<BadDevice> find_fault(const Device& device, const EndpointOptions& options) {
@@ -236,15 +230,15 @@ void DeviceEndpoint::handle(MessageAddress from, const SetDeviceStatusRequest& r
   const std::uint32_t want = request.status & kStatusDriverBits;
   const std::uint32_t has = status_ & kStatusDriverBits;
 
-  if (is_resetting_) {
+  const bool is_reset = request.status == 0;
+  const bool would_clear = (has & ~want) != 0;
+  if (is_resetting_ || (!is_reset && (would_clear || has_status(kStatusFailed)))) {
     ++counters_.refused;
-  } else if (request.status == 0) {
+  } else if (is_reset) {
     if (start_reset() == Release::kPending) {
       held_ = HeldAnswer{.to = from, .is_queue_reset = false, .is_ready = false};
       return;
     }
-  } else if ((has & ~want) != 0 || has_status(kStatusFailed)) {
-    ++counters_.refused;
   } else {
     status_ = climb(want);
     if ((want & ~status_) != 0) ++counters_.refused;
@@ -353,114 +347,6 @@ void DeviceEndpoint::answer_pending_reset() {
   static_cast<void>(flush());
 }
 
-// ---- queues ------------------------------------------------------------------------------------
-
-bool DeviceEndpoint::is_available(std::uint32_t index) const {
-  if (index >= queues_.size() || queues_[index].max_size == 0) return false;
-  if (!has_status(kStatusFeaturesOk)) return true;
-  if (is_admin_queue(identity_, index) && !selection_.has(RingFeature::kAdminVq)) return false;
-  return device_.has_queue(index, selection_);
-}
-
-QueueState DeviceEndpoint::queue_state(std::uint32_t index) const {
-  if (!is_available(index)) return QueueState::kUnavailable;
-  const Queue& queue = queues_[index];
-  if (queue.is_enabled) return QueueState::kEnabled;
-  return queue.size != 0 ? QueueState::kConfigured : QueueState::kIdle;
-}
-
-QueueFormat DeviceEndpoint::queue_format() const {
-  return selection_.has(RingFeature::kRingPacked) ? QueueFormat::kPacked : QueueFormat::kSplit;
-}
-
-void DeviceEndpoint::handle(MessageAddress from, const GetVqueueRequest& request) {
-  GetVqueueResponse record{.index = request.index};
-  if (is_available(request.index)) {
-    const Queue& queue = queues_[request.index];
-    record.max_size = queue.max_size;
-    record.cur_size = queue.size;
-    record.flags = queue.is_enabled ? VIRTIO_MSG_VQUEUE_ENABLED : 0;
-    record.descriptor_addr = queue.descriptor_addr;
-    record.driver_addr = queue.driver_addr;
-    record.device_addr = queue.device_addr;
-  } else {
-    ++counters_.refused;
-  }
-  respond(from, record);
-}
-
-void DeviceEndpoint::handle(MessageAddress from, const SetVqueueRequest& request) {
-  if (!set_up_queue(request)) ++counters_.refused;
-  respond(from, SetVqueueResponse{});
-}
-
-bool DeviceEndpoint::may_set_up_queues() const {
-  return has_status(kStatusFeaturesOk) && !is_spoiled();
-}
-
-bool DeviceEndpoint::set_up_queue(const SetVqueueRequest& request) {
-  if (!may_set_up_queues() || !is_available(request.index)) return false;
-  Queue& queue = queues_[request.index];
-  if (queue.is_enabled || !is_valid_setup(request, queue.max_size, queue_format())) return false;
-  const bool is_enable = request.flags == VIRTIO_MSG_VQUEUE_ENABLE;
-  if (is_enable && !host_.enable({.index = request.index,
-                                  .size = request.size,
-                                  .descriptor_address = request.descriptor_addr,
-                                  .driver_address = request.driver_addr,
-                                  .device_address = request.device_addr,
-                                  .features = selection_})) {
-    return false;
-  }
-  queue.size = request.size;
-  queue.is_enabled = is_enable;
-  queue.descriptor_addr = request.descriptor_addr;
-  queue.driver_addr = request.driver_addr;
-  queue.device_addr = request.device_addr;
-  return true;
-}
-
-bool DeviceEndpoint::may_reset_queue(std::uint32_t index) const {
-  return may_set_up_queues() && selection_.has(RingFeature::kRingReset) && is_available(index);
-}
-
-void DeviceEndpoint::handle(MessageAddress from, const ResetVqueueRequest& request) {
-  if (!may_reset_queue(request.index)) {
-    ++counters_.refused;
-    return respond(from, ResetVqueueResponse{});
-  }
-  Queue& queue = queues_[request.index];
-  if (queue.size == 0) return respond(from, ResetVqueueResponse{});
-  ++counters_.queue_resets;
-  // Idle from here on for everything that happens on our side; the driver learns it when the
-  // memory is really given back.
-  forget(queue);
-  if (host_.release(request.index) == Release::kPending) {
-    held_ = HeldAnswer{.to = from, .is_queue_reset = true, .is_ready = false};
-    return;
-  }
-  respond(from, ResetVqueueResponse{});
-}
-
-void DeviceEndpoint::forget(Queue& queue) {
-  queue.size = 0;
-  queue.is_enabled = false;
-  queue.wants_used = false;
-  queue.descriptor_addr = 0;
-  queue.driver_addr = 0;
-  queue.device_addr = 0;
-}
-
-void DeviceEndpoint::handle(MessageAddress /*from*/, const EventAvail& event) {
-  if (!is_live() || queue_state(event.vq_index) != QueueState::kEnabled) {
-    return counters_.dropped.add(DropReason::kNotLive);
-  }
-  ++counters_.kicks;
-  const bool has_data = selection_.has(RingFeature::kNotificationData);
-  const std::uint32_t size = queues_[event.vq_index].size;
-  host_.kick(event.vq_index,
-             has_data ? notification_hint(event.next_offset, size, queue_format()) : 0);
-}
-
 // ---- shared memory -----------------------------------------------------------------------------
 
 void DeviceEndpoint::handle(MessageAddress from, const GetShmRequest& request) {
@@ -471,104 +357,6 @@ void DeviceEndpoint::handle(MessageAddress from, const GetShmRequest& request) {
     response.address = region->address;
   }
   respond(from, response);
-}
-
-// ---- what goes out -----------------------------------------------------------------------------
-
-void DeviceEndpoint::used(std::uint32_t queue) {
-  if (!is_live() || queue_state(queue) != QueueState::kEnabled) {
-    ++counters_.used_dropped;
-    return;
-  }
-  Queue& entry = queues_[queue];
-  if (entry.wants_used) {
-    ++counters_.used_merged;
-    return;
-  }
-  entry.wants_used = true;
-  if (!entry.is_linked) {
-    entry.is_linked = true;
-    entry.next_linked = kNoQueue;
-    if (last_linked_ == kNoQueue) {
-      first_linked_ = queue;
-    } else {
-      queues_[last_linked_].next_linked = queue;
-    }
-    last_linked_ = queue;
-  }
-  static_cast<void>(flush());
-}
-
-bool DeviceEndpoint::flush() {
-  if (!send_held_answer()) return false;
-  if (wants_config_) {
-    if (!sink_.has_room(kHeaderSize + sizeof(wire::EventConfig))) return false;
-    wants_config_ = false;
-    ++counters_.config_sent;
-    // Status and generation as they are now, whatever they were when the event came up.
-    send_event(EventConfig{
-        .device_status = status_, .generation = generation_, .offset = 0, .length = 0, .data = {}});
-  }
-  return send_used_events();
-}
-
-bool DeviceEndpoint::send_held_answer() {
-  if (!held_ || !held_->is_ready) return true;
-  const HeldAnswer answer = *held_;
-  const std::size_t payload = answer.is_queue_reset ? 0 : sizeof(wire::DeviceStatus);
-  if (!sink_.has_room(kHeaderSize + payload)) return false;
-  held_.reset();
-  if (answer.is_queue_reset) {
-    respond(answer.to, ResetVqueueResponse{});
-  } else {
-    respond(answer.to, SetDeviceStatusResponse{.status = status_});
-  }
-  return true;
-}
-
-bool DeviceEndpoint::send_used_events() {
-  while (first_linked_ != kNoQueue) {
-    Queue& queue = queues_[first_linked_];
-    if (queue.wants_used && !sink_.has_room(kHeaderSize + sizeof(wire::EventUsed))) return false;
-    const std::uint32_t index = first_linked_;
-    const bool is_wanted = queue.wants_used;
-    first_linked_ = queue.next_linked;
-    if (first_linked_ == kNoQueue) last_linked_ = kNoQueue;
-    queue.is_linked = false;
-    queue.wants_used = false;
-    if (!is_wanted) continue;  // its queue was reset while it waited
-    ++counters_.used_sent;
-    send_event(EventUsed{.vq_index = index});
-  }
-  return true;
-}
-
-void DeviceEndpoint::forget_unsent_events() {
-  wants_config_ = false;
-  while (first_linked_ != kNoQueue) {
-    Queue& queue = queues_[first_linked_];
-    first_linked_ = queue.next_linked;
-    queue.is_linked = false;
-    queue.wants_used = false;
-  }
-  last_linked_ = kNoQueue;
-}
-
-template <typename Message>
-void DeviceEndpoint::respond(MessageAddress to, const Message& message) {
-  ++counters_.responses;
-  send(encode(std::span<std::byte>(buffer_), to, message));
-}
-
-template <typename Message>
-void DeviceEndpoint::send_event(const Message& message) {
-  send(encode(std::span<std::byte>(buffer_), {.dev_num = number_, .token = 0}, message));
-}
-
-void DeviceEndpoint::send(const EncodeResult& frame) {
-  // 52 bytes hold every fixed frame, and the variable ones were measured: this is ours to keep.
-  VMSG_INVARIANT(frame.has_value());
-  sink_.send(*frame);
 }
 
 }  // namespace vmsg

@@ -211,4 +211,15 @@ class DeviceEndpoint {
   EndpointCounters counters_;
 };
 
+template <typename Message>
+void DeviceEndpoint::respond(MessageAddress to, const Message& message) {
+  ++counters_.responses;
+  send(encode(std::span<std::byte>(buffer_), to, message));
+}
+
+template <typename Message>
+void DeviceEndpoint::send_event(const Message& message) {
+  send(encode(std::span<std::byte>(buffer_), {.dev_num = number_, .token = 0}, message));
+}
+
 }  // namespace vmsg

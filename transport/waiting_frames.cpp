@@ -38,12 +38,4 @@ std::span<const std::byte> WaitingFrames::take(std::size_t position, std::span<s
   return out.first(waiting.size);
 }
 
-std::size_t WaitingFrames::drop(std::uint16_t device) {
-  return std::erase_if(order_, [&](const Waiting& waiting) {
-    if (waiting.device != device) return false;
-    free_.push_back(waiting.place);
-    return true;
-  });
-}
-
 }  // namespace vmsg

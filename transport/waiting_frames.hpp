@@ -26,9 +26,6 @@ class WaitingFrames {
   /// frees its place.
   [[nodiscard]] std::span<const std::byte> take(std::size_t position, std::span<std::byte> out);
 
-  /// Throws away what waits for a device; says how many.
-  std::size_t drop(std::uint16_t device);
-
  private:
   struct Waiting {
     std::uint16_t device;

@@ -227,6 +227,37 @@ TEST_F(BusyDevice, ADeviceThatIsDetachedWhileItsFramesAreHandledLosesTheRest) {
   EXPECT_THAT(tokens(), ElementsAre(1, 2));
 }
 
+// Bus messages are answered by the bus, so a device that goes does not take them along.
+// rules: BUS-16
+TEST_F(BusyDevice, BusMessagesThatWaitedForARemovedDeviceAreAnswered) {
+  five.send(SetDeviceStatusRequest{.status = 0}, 1);
+  EXPECT_THAT(send(QueueEventChannelRequest{.dev_num = 5, .vq_index = 0, .port = 9}, 2), IsEmpty());
+  EXPECT_THAT(send(EjectedRequest{.dev_num = 5, .status = 0}, 3), IsEmpty());
+
+  bus->detach(5, now);
+
+  const auto frames = sink.take();
+  ASSERT_THAT(frames, SizeIs(3));
+  EXPECT_EQ(only<EventDevice>({frames[0]}).state, VIRTIO_MSG_DEVICE_REMOVED);
+  EXPECT_EQ(only<QueueEventChannelResponse>({frames[1]}).status, VMSG_XEN_QEC_NO_SUCH_QUEUE);
+  EXPECT_EQ(only<EjectedResponse>({frames[2]}).dev_num, 5);
+  EXPECT_THAT(host.ejections, IsEmpty());
+}
+
+TEST_F(BusyDevice, ANumberWithFramesOfTheOldDeviceIsNotUsed) {
+  five.send(SetDeviceStatusRequest{.status = 0}, 1);
+  five.send(GetDeviceStatusRequest{}, 2);
+  sink.room = 12;
+  bus->detach(5, now);
+  now += std::chrono::seconds(60);
+
+  EXPECT_EQ(try_attach(5), AttachError::kNumberQuarantined);
+  sink.room = RecordingSink::kEndless;
+  bus->flush();
+  EXPECT_EQ(try_attach(5), std::nullopt);
+  EXPECT_EQ(driver(5).status(), 0U);
+}
+
 // rules: BUS-46, HOSTILE-4
 TEST_F(BusyDevice, EventsOfSeveralDevicesGoOutInTurnWhenThereIsRoom) {
   sink.room = 0;

@@ -246,7 +246,6 @@ TEST_F(SlowReset, DEV71NothingIsReportedBeforeItIsGivenBack) {
   EXPECT_EQ(device.resets, 1);
 }
 
-// rules: DEV-72, DEV-76
 TEST_F(SlowReset, DEV72TheOldStatusIsReportedWhileTheResetRuns) {
   endpoint->answer_pending_reset();
 

@@ -73,6 +73,7 @@ void run_both(std::uint32_t page_order, RingSide producing, RingSide consuming) 
   produce(ring.producer(producing), to_consumer, to_producer);
 }
 
+// rules: BUS-26
 TEST(RingStress, OutOnASmallRing) { run_both(0, RingSide::kDriver, RingSide::kDevice); }
 
 TEST(RingStress, InOnASmallRing) { run_both(0, RingSide::kDevice, RingSide::kDriver); }

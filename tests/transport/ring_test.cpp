@@ -211,6 +211,7 @@ TEST(Ring, PeekedMessageStaysUntilItIsConsumed) {
   EXPECT_EQ(peeked(pair.consumer), test_frame(12, 2));
 }
 
+// rules: BUS-25
 TEST(Ring, PaddingIsZero) {
   Pair pair;
   std::array<std::byte, 16> dirty;
