@@ -60,6 +60,7 @@ class Client {
   std::uint32_t domid() const { return domid_; }
   std::uint32_t handle_id() const { return hello_.handle_id; }
   std::uint32_t handle_slot() const { return hello_.handle_slot; }
+  std::uint32_t domain_slot() const { return hello_.domain_slot; }
   Segment& segment() const { return *segment_; }
   /// The descriptor that came with the hello besides the segment; the caller takes it over.
   int take_extra_fd();

@@ -42,19 +42,18 @@ enum class Op : std::uint32_t {
   kBindInterdomain,
   kUnbind,
   kRestrict,
-  kWakeFd,        ///< the descriptor that wakes the peer of a port of ours
-  kDomainMemory,  ///< the memory of a domain, read-write
-  kMap,
-  kMapNotify,
-  kUnmap,
-  kShare,
-  kShareNotify,
-  kUnshare,
+  kWakeFd,        ///< id = a handle: the descriptor that wakes it
+  kDomainMemory,  ///< the memory of a domain
+  kMap,           ///< `count` GrantName follow; answers with the id of the mapping
+  kUnmap,         ///< id = a mapping, already gone from the caller's address space
+  kShare,         ///< answers with the id of the sharing, and `count` references follow
+  kUnshare,       ///< id = a sharing, already gone from the caller's address space
+  kHandleClosed,  ///< the program closed its handle, but mappings made with it live on
 };
 
 inline constexpr std::uint32_t kNoNotify = 0xffffffff;
 
-/// A request and, for kMap, `count` GrantName behind it.
+/// A request and `payload` bytes behind it.
 struct Request {
   Op op = Op::kBindUnbound;
   std::uint32_t domid = 0;

@@ -147,7 +147,8 @@ struct DomainArea {
   std::atomic<std::uint32_t> alive;
   /// Entries that exist: the table grows by frames, a reference beyond them is a bad one.
   std::atomic<std::uint32_t> grant_entries;
-  std::uint32_t padding;
+  /// Differs from one domain in this slot to the next: what caches are keyed by.
+  std::atomic<std::uint32_t> incarnation;
   FailureTable failures;
   std::array<std::atomic<std::uint64_t>, kCounterCount> counters;
   std::array<std::atomic<std::uint64_t>, kMaxPorts> ports;

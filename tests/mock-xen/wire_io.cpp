@@ -63,30 +63,32 @@ bool make_socket_address(const std::string& name, sockaddr_un& address, socklen_
   return true;
 }
 
-bool send_all(int fd, const void* data, std::size_t size, std::span<const int> fds) {
-  const std::byte* at = static_cast<const std::byte*>(data);
+ssize_t send_some(int fd, std::span<const std::byte> bytes, std::span<const int> fds) {
   ControlBuffer control;
-  bool with_fds = !fds.empty();
+  iovec part{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!fds.empty()) {
+    message.msg_control = control.bytes.data();
+    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
+  }
+  return ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+bool send_all(int fd, const void* data, std::size_t size) {
+  const auto* at = static_cast<const std::byte*>(data);
   while (size > 0) {
-    iovec part{.iov_base = const_cast<std::byte*>(at), .iov_len = size};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    if (with_fds) {
-      message.msg_control = control.bytes.data();
-      message.msg_controllen = CMSG_SPACE(fds.size_bytes());
-      cmsghdr* const header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(fds.size_bytes());
-      std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
-    }
-    const ssize_t sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+    const ssize_t sent = ::send(fd, at, size, MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno == EINTR) continue;
       return false;
     }
-    with_fds = false;
     at += sent;
     size -= static_cast<std::size_t>(sent);
   }

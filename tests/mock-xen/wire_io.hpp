@@ -33,8 +33,12 @@ class FdList {
 /// A path, or '@' and a name of the abstract namespace. False when it is too long.
 bool make_socket_address(const std::string& name, sockaddr_un& address, socklen_t& length);
 
+/// One attempt without waiting: how much went through, or -1 with errno. The descriptors go along
+/// with the first byte.
+ssize_t send_some(int fd, std::span<const std::byte> bytes, std::span<const int> fds);
+
 /// False with errno (EPIPE at end of file) unless all of it went through. Never raises SIGPIPE.
-bool send_all(int fd, const void* data, std::size_t size, std::span<const int> fds = {});
+bool send_all(int fd, const void* data, std::size_t size);
 bool receive_all(int fd, void* data, std::size_t size, FdList* fds);
 
 }  // namespace vmsg::mock
