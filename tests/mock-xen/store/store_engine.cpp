@@ -123,6 +123,18 @@ StoreLeftovers StoreEngine::what_is_left(std::uint16_t domid) const {
   return left;
 }
 
+std::vector<std::string> StoreEngine::inconsistencies() const {
+  std::vector<std::string> wrong = state_->tree_.inconsistencies();
+  for (const auto& [domid, domain] : state_->domains_) {
+    const StoreLeftovers left = what_is_left(domid);
+    if (left.connections != domain.connections || left.transactions != domain.transactions ||
+        left.watches.size() != domain.watches) {
+      wrong.push_back("domain " + std::to_string(domid) + ": the counts are not what is there");
+    }
+  }
+  return wrong;
+}
+
 std::vector<std::uint16_t> StoreEngine::domains() const {
   std::vector<std::uint16_t> ids;
   for (const auto& [domid, domain] : state_->domains_) ids.push_back(domid);

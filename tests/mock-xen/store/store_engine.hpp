@@ -109,6 +109,9 @@ class StoreEngine {
 
   [[nodiscard]] StoreCounters counters(std::uint16_t domid) const;
   [[nodiscard]] StoreLeftovers what_is_left(std::uint16_t domid) const;
+  /// What is wrong inside, one line each: nodes without parents, counts that do not add up. Always
+  /// empty, whatever clients send; for tests.
+  [[nodiscard]] std::vector<std::string> inconsistencies() const;
   [[nodiscard]] std::vector<std::uint16_t> domains() const;  ///< introduced, or ever connected
 
  private:

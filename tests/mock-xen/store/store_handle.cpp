@@ -175,7 +175,7 @@ std::optional<StoreHandle::Message> StoreHandle::next_reply() {
   if (has_reader_) {
     reply_arrived_.wait(queues, [this] { return !replies_.empty() || is_broken_; });
     if (replies_.empty()) {
-      errno = EIO;
+      errno = EINVAL;  // as the real library has it when the connection ends under a request
       return std::nullopt;
     }
     std::optional<Message> reply = std::move(replies_.front());

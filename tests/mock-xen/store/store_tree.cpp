@@ -111,4 +111,28 @@ void Tree::void_permissions(std::uint32_t domid) {
   }
 }
 
+std::vector<std::string> Tree::inconsistencies() const {
+  std::vector<std::string> wrong;
+  std::map<std::uint32_t, std::uint64_t> owned;
+  std::size_t listed = 1;  // the root is nobody's child
+  for (const auto& [path, node] : nodes_) {
+    ++owned[node.owner()];
+    const std::string prefix = path == "/" ? path : path + "/";
+    for (const std::string_view name : strings_of(node.children)) {
+      ++listed;
+      if (find(prefix + std::string(name)) == nullptr) {
+        wrong.push_back(prefix + std::string(name) + ": listed, but not there");
+      }
+    }
+  }
+  if (listed != nodes_.size()) {
+    wrong.push_back(std::to_string(nodes_.size()) + " nodes, but " + std::to_string(listed) +
+                    " listed");
+  }
+  for (const auto& [domid, count] : owned_) {
+    if (owned[domid] != count) wrong.push_back("nodes of domain " + std::to_string(domid));
+  }
+  return wrong;
+}
+
 }  // namespace vmsg::mock::store

@@ -67,6 +67,8 @@ class Tree {
   /// 0's again.
   void void_permissions(std::uint32_t domid);
 
+  [[nodiscard]] std::vector<std::string> inconsistencies() const;
+
  private:
   void count(std::uint32_t owner, std::int64_t change);
 
