@@ -326,7 +326,11 @@ void BusSession::device_ejected(std::uint16_t number, bool is_done) {
         "write the error");
 }
 
-void BusSession::device_gone(std::uint16_t number) { finish_detach(number); }
+void BusSession::device_gone(std::uint16_t number) {
+  // A link that closes lets go of every device; only a device that is to leave leaves the bus.
+  const auto found = devices_.find(number);
+  if (found != devices_.end() && found->second->is_leaving) finish_detach(number);
+}
 
 void BusSession::finish_detach(std::uint16_t number) {
   devices_.erase(number);

@@ -201,29 +201,35 @@ TEST_F(StoreGuestContract, AStormFromAGuestEndsWithTheLastValueSeen) {
   guest().must("xs-write", "data/try/storm", hex("0"));
   watch_quietly(store, home() + "/data/try/storm", "token");
 
-  guest().must("xs-count-up", "data/try/storm", 500);
+  guest().must("xs-count-up", "data/try/storm", 200);
 
   std::string seen;
   while (store.event_fired_so_far()) seen = store.read(home() + "/data/try/storm").value_or("");
-  EXPECT_EQ(seen, "500");
+  EXPECT_EQ(seen, "200");
 }
 
-TEST_F(StoreGuestContract, NodesOfAGuestAreLimitedByEnospc) {
-  ASSERT_EQ(guest().call("xs-create", "data/try/a/n", 300).error, 0);
-  ASSERT_EQ(guest().call("xs-create", "data/try/b/n", 300).error, 0);
-  ASSERT_EQ(guest().call("xs-create", "data/try/c/n", 300).error, 0);
+// The quota is 1000 nodes. Those that we make in a guest's directory are the guest's and count too,
+// which makes this quick: our way to xenstored is much shorter.
+TEST_F(StoreGuestContract, NodesOfAGuestAreLimitedByEnospcWhoeverMadeThem) {
+  guest().must("xs-mkdir", "data/try");
+  make_nodes(home() + "/data/try", 980);
 
-  EXPECT_EQ(guest().call("xs-create", "data/try/d/n", 300).error, ENOSPC);
+  EXPECT_EQ(guest().call("xs-create", "data/try/more/n", 30).error, ENOSPC);
 }
 
 TEST_F(StoreGuestContract, RemovedNodesAreGivenBackToTheQuota) {
-  ASSERT_EQ(guest().call("xs-create", "data/try/a/n", 300).error, 0);
-  ASSERT_EQ(guest().call("xs-create", "data/try/b/n", 300).error, 0);
-  ASSERT_EQ(guest().call("xs-create", "data/try/c/n", 300).error, 0);
+  guest().must("xs-mkdir", "data/try");
+  make_nodes(home() + "/data/try", 980);
 
   guest().must("xs-rm", "data/try");
 
-  EXPECT_EQ(guest().call("xs-create", "data/try/a/n", 300).error, 0);
+  EXPECT_EQ(guest().call("xs-create", "data/try/more/n", 30).error, 0);
+}
+
+TEST_F(StoreGuestContract, OurOwnWritesAreNotHeldUpByTheQuotaOfAGuest) {
+  guest().must("xs-mkdir", "data/try");
+
+  make_nodes(home() + "/data/try", 1100);
 }
 
 TEST_F(StoreGuestContract, TheNamesInADirectoryOfAGuestAreLimitedTo2048BytesByEnospc) {

@@ -275,11 +275,11 @@ TEST_F(StoreContract, InAStormOfWritesTheLastOneIsSeen) {
   watch_quietly(store, at("storm"), "token");
   Store reader;
 
-  neighbour().must("xs-count-up", at("storm"), 1000);
+  neighbour().must("xs-count-up", at("storm"), 500);
 
   std::string seen;
   while (store.event_fired_so_far()) seen = reader.read(at("storm")).value_or("");
-  EXPECT_EQ(seen, "1000");
+  EXPECT_EQ(seen, "500");
 }
 
 TEST_F(StoreContract, AReaderThatKeepsUpWithAStormSeesTheLastWrite) {

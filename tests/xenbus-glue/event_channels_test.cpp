@@ -168,6 +168,19 @@ TEST_F(EventChannelsTest, APeerThatDiesLeavesAPortThatCanStillBeUsedAndClosed) {
   EXPECT_EQ(backend.open_ports(), 0U);
 }
 
+TEST_F(EventChannelsTest, AGuestThatIsDestroyedLeavesPortsThatCanBeClosed) {
+  Pair pair = connect();
+  Pair second = connect();
+
+  xen.destroy_domain(kGuest);
+  static_cast<void>(pair.backend.notify());
+
+  EXPECT_TRUE(backend.next_pending().has_value());
+  pair.backend.close();
+  second.backend.close();
+  EXPECT_EQ(backend.open_ports(), 0U);
+}
+
 TEST_F(EventChannelsTest, AnErrorSaysWhichCallItWasAndForWhom) {
   fail(kBackend, mock::Call::kXenevtchnBindUnboundPort, ENOSPC);
 

@@ -194,6 +194,23 @@ TEST_F(GrantCopyTest, ARevokedReferenceIsNotGranted) {
   EXPECT_EQ(outcome, CopyOutcome::kNotGranted);
 }
 
+TEST_F(GrantCopyTest, AGuestThatDiedFailsItsOwnCopiesAlone) {
+  SharedPages pages = share(1);
+  auto theirs = other.share(kBackend, 1, Access::kReadWrite);
+  ASSERT_TRUE(theirs.has_value());
+  std::array<std::byte, 8> local{};
+  CopyOutcome dead = CopyOutcome::kOk;
+  CopyOutcome alive = CopyOutcome::kOk;
+  xen.destroy_domain(kGuest);
+
+  from_guest.add(ref, *pages.address(), local, dead);
+  from_guest.add({.domain = kOther}, *theirs->address(), local, alive);
+  from_guest.run();
+
+  EXPECT_EQ(dead, CopyOutcome::kNotGranted);
+  EXPECT_EQ(alive, CopyOutcome::kOk);
+}
+
 TEST_F(GrantCopyTest, AReadOnlyGrantIsReadAndNotWritten) {
   SharedPages pages = share(1, Access::kReadOnly);
   std::array<std::byte, 8> local{};

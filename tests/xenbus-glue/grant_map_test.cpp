@@ -126,6 +126,20 @@ TEST_F(GrantMapTest, AMovedMapIsUnmappedOnce) {
   EXPECT_EQ(xen.stats(kBackend).unmap_calls, 1U);
 }
 
+TEST_F(GrantMapTest, AGuestThatDiesLeavesUsItsPagesUntilWeGiveThemBack) {
+  SharedPages pages = share(1);
+  pages.bytes().store<std::uint32_t>(8, 0x5151);
+  auto map = backend.map(kGuest, pages.refs().front(), 1, Access::kReadWrite);
+  ASSERT_TRUE(map.has_value());
+
+  xen.destroy_domain(kGuest);
+
+  EXPECT_EQ(map->bytes().load<std::uint32_t>(8), 0x5151U);
+  EXPECT_TRUE(xen.is_dying(kGuest));
+  map->unmap();
+  EXPECT_FALSE(xen.is_dying(kGuest));
+}
+
 TEST_F(GrantMapTest, AnUnmapThatFailsIsCounted) {
   SharedPages pages = share(1);
   auto map = backend.map(kGuest, pages.refs().front(), 1, Access::kReadWrite);

@@ -33,6 +33,8 @@ std::string_view words(DriverFailure why) {
       return "the reset does not end";
     case DriverFailure::kNeedsReset:
       return "the device needs a reset";
+    case DriverFailure::kGivenUp:
+      return "given up";
     case DriverFailure::kNotNow:
       return "not possible in this state";
     case DriverFailure::kOutOfRange:

@@ -138,7 +138,7 @@ Result<void, Failure> GuestLink::start_bus() {
   in_.emplace(*in);
   frame_.resize(answers_.max_message_size);
 
-  auto bus = DriverBus::create(*this, *this, {.max_message_size = answers_.max_message_size});
+  auto bus = DriverBus::create(*this, *this, {.max_message_size = answers_.max_message_size, .limits = {}});
   if (!bus) return std::unexpected("the parameters of the bus cannot be");
   bus_ = std::move(*bus);
   loop_.set_ticker([this](Instant time) {

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # What tests in dom0 are written with. A test is a script t-NAME that sources this; it fails when it
 # exits with something else than 0 or when an expectation failed. Every wait has a limit.
-: "${GUEST_MEMORY:=160}" "${GUEST_VCPUS:=1}" "${GUEST_KERNEL:=/guest/vmlinux}" "${GUEST_CMDLINE:=}"
+: "${GUEST_MEMORY:=$(cat /guest/memory 2>/dev/null)}" "${GUEST_VCPUS:=1}" "${GUEST_KERNEL:=/guest/vmlinux}" "${GUEST_CMDLINE:=}"
 console_of() { echo "/var/log/xen/console/guest-$1.log"; }
 
 # ---- saying things ---------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ guest_config() {
 		vcpus = $GUEST_VCPUS
 		kernel = "$GUEST_KERNEL"
 		ramdisk = "/guest/guest.cpio"
-		extra = "console=hvc0 quiet mitigations=off panic=1 $GUEST_CMDLINE"
+		extra = "console=hvc0 rootfstype=ramfs quiet mitigations=off panic=1 $GUEST_CMDLINE"
 		on_poweroff = "destroy"
 		on_reboot = "destroy"
 		on_crash = "destroy"
@@ -130,10 +130,16 @@ guest_pump() {
 		}'
 }
 
+answers_or_is_gone() { node_is "$1/data/agent/state" ready || ! xenstore-exists "$1"; }
 # guest_wait NAME [SECONDS]: until the guest takes commands.
 guest_wait() {
-	wait_node "/local/domain/$(domid "$1")/data/agent/state" ready "${2:-90}" ||
-		fail "$1 does not answer; its console ends with: $(tail -n 3 "$(console_of "$1")")"
+	local guest
+	guest=/local/domain/$(domid "$1")
+	wait_for "${2:-90}" answers_or_is_gone "$guest"
+	node_is "$guest/data/agent/state" ready || {
+		tail -n 5 "$(console_of "$1")"
+		fail "$1 does not answer"
+	}
 }
 
 # guest_start NAME [pv|pvh] [<<extra configuration]: create and wait.
