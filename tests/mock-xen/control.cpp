@@ -47,13 +47,19 @@ std::vector<std::uint16_t> selected_domains(Broker& broker, const json& request)
 
 json create_domain(Broker& broker, const json& request) {
   const auto domid = request.at("domid").get<std::uint32_t>();
-  return outcome(broker.create_domain(domid, request.value("driver_domain", false)),
-                 "cannot create " + domain_text(domid));
+  const int error = broker.create_domain(domid, request.value("driver_domain", false));
+  if (error == EEXIST) {
+    const bool dying = !broker.hypervisor().is_alive(domid);
+    return failure(domain_text(domid) + (dying ? " is still dying" : " exists already"), error);
+  }
+  return outcome(error, "cannot create " + domain_text(domid));
 }
 
 json destroy_domain(Broker& broker, const json& request) {
   const auto domid = request.at("domid").get<std::uint32_t>();
-  return outcome(broker.destroy_domain(domid), "cannot destroy " + domain_text(domid));
+  const int error = broker.destroy_domain(domid);
+  if (error == ESRCH) return no_such_domain(domid);
+  return outcome(error, "cannot destroy " + domain_text(domid));
 }
 
 json list_domains(Broker& broker, const json& request) {

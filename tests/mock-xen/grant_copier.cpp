@@ -54,7 +54,9 @@ void GrantCopier::flush() {
   for (std::size_t i = 0; i < batched_; ++i) {
     const std::int16_t status = copy_piece(batch_[i]);
     // The first error of a segment stays.
-    if (batch_[i].segment->status == GNTST_okay) batch_[i].segment->status = status;
+    if (status == GNTST_okay || batch_[i].segment->status != GNTST_okay) continue;
+    batch_[i].segment->status = status;
+    client_.count(Counter::kCopyFailures);
   }
   batched_ = 0;
 }

@@ -78,6 +78,12 @@ void StoreEngine::populate_home(std::uint16_t domid, bool driver_domain) {
     state_->fire(nullptr, {.path = path});
   };
 
+  if (domid == 0) {
+    make(home + "/domid", owned, "0");
+    make(home + "/name", owned, "Domain-0");
+    return;
+  }
+  state_->domains_[domid].has_home = true;
   make(home, readable);
   for (const char* name : {"cpu", "memory", "device", "control"}) {
     make(home + "/" + name, readable);
@@ -245,6 +251,11 @@ void State::release(DomId domid) {
     if (connection.domid != domid) continue;
     drop_watches(connection);
     drop_transactions(connection);
+  }
+  // libxl removes the home of a domain before the domain itself, and its watchers are told.
+  const std::string home = home_path(domid);
+  if (std::exchange(found->second.has_home, false) && tree_.find(home) != nullptr) {
+    remove(nobody_, home);
   }
   for (const std::string& path : tree_.owned_tops(domid)) remove(nobody_, path);
   tree_.void_permissions(domid);

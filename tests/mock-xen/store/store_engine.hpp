@@ -96,9 +96,10 @@ class StoreEngine {
   /// not made here, see populate_home(). Again for a known domain: nothing happens.
   void domain_introduced(std::uint16_t domid);
 
-  /// The domain is gone: the nodes it owns go (without watch events, as in xenstored), its
-  /// connections lose watches and transactions, @releaseDomain fires. The host closes its
-  /// connections.
+  /// The domain is gone: its connections lose watches and transactions, the home that
+  /// populate_home() made goes as when libxl destroys a domain, then all other nodes that it owns
+  /// with everything below them, and @releaseDomain fires. Watchers are told of all that. The host
+  /// closes the domain's connections.
   void domain_released(std::uint16_t domid);
 
   /// The part of what libxl writes when it makes a domain that a guest can see: /local/domain/<id>

@@ -361,6 +361,15 @@ TEST_F(Engine, OnlyADriverDomainOwnsLibxl) {
   EXPECT_THAT(taken(kDom0), ElementsAre("ENOENT", "n4"));
 }
 
+TEST_F(Engine, WhatIsAboveTheHomesIsNotForGuests) {
+  engine.populate_home(kGuestDomid);
+
+  ASSERT_TRUE(give(kDom0, Request(XS_GET_PERMS, nul_terminated("/local/domain"))));
+  ASSERT_TRUE(give(kGuest, Request(XS_DIRECTORY, nul_terminated("/local/domain"))));
+  EXPECT_THAT(taken(kDom0), ElementsAre("n0"));
+  EXPECT_THAT(taken(kGuest), ElementsAre("EACCES"));
+}
+
 TEST_F(Engine, AReleasedDomainLeavesNothingAndCanComeBack) {
   engine.populate_home(kGuestDomid);
   engine.disconnect(kGuest);
@@ -374,6 +383,21 @@ TEST_F(Engine, AReleasedDomainLeavesNothingAndCanComeBack) {
   engine.connect(kGuest, kGuestDomid);
   ASSERT_TRUE(give(kGuest, Request(XS_READ, nul_terminated("domid"))));
   EXPECT_THAT(taken(kGuest), ElementsAre("EACCES"));
+}
+
+TEST_F(Engine, WatchersSeeTheHomeGoBeforeTheDomain) {
+  engine.populate_home(kGuestDomid);
+  const std::string state = nul_terminated("/local/domain/3/device/lab/0/state");
+  ASSERT_TRUE(give(kDom0, Request(XS_WRITE, state + "4")));
+  ASSERT_TRUE(give(kDom0, Request(XS_WATCH, state + nul_terminated("s"))));
+  ASSERT_TRUE(
+      give(kDom0, Request(XS_WATCH, nul_terminated("@releaseDomain") + nul_terminated("r"))));
+  taken(kDom0);
+
+  engine.domain_released(kGuestDomid);
+
+  EXPECT_THAT(taken(kDom0),
+              ElementsAre("/local/domain/3/device/lab/0/state s", "@releaseDomain r"));
 }
 
 }  // namespace

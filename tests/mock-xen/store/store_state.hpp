@@ -59,6 +59,7 @@ struct Connection {
 
 struct Domain {
   bool is_introduced = false;
+  bool has_home = false;        ///< by populate_home()
   std::optional<DomId> target;  ///< acts for that domain as well (a device model's domain)
   std::uint64_t operations = 0;
   std::uint64_t errors = 0;

@@ -45,26 +45,26 @@ void Tree::erase(std::string_view path) {
 }
 
 void Tree::make(std::string_view path, const Permissions& permissions, std::string value) {
+  std::vector<std::string_view> missing;
+  std::string_view above = path;
+  while (find(above) == nullptr && above != "/") {
+    missing.push_back(above);
+    above = parent_path(above);
+  }
+  for (; !missing.empty(); missing.pop_back()) {
+    Node parent;
+    if (const Node* existing = find(parent_path(missing.back()))) parent = *existing;
+    Node node;
+    node.permissions = parent.permissions;
+    parent.add_child(base_name(missing.back()));
+    put(parent_path(missing.back()), std::move(parent));
+    put(missing.back(), std::move(node));
+  }
   Node node;
-  if (const Node* old = find(path)) node.children = old->children;
+  if (const Node* existing = find(path)) node.children = existing->children;
   node.permissions = permissions;
   node.value = std::move(value);
-  bool is_new = find(path) == nullptr;
   put(path, std::move(node));
-  while (is_new && path != "/") {
-    const std::string_view above = parent_path(path);
-    const Node* old = find(above);
-    is_new = old == nullptr;
-    Node parent;
-    if (is_new) {
-      parent.permissions = permissions;
-    } else {
-      parent = *old;
-    }
-    parent.add_child(base_name(path));
-    put(above, std::move(parent));
-    path = above;
-  }
 }
 
 std::uint64_t Tree::owned_by(std::uint32_t domid) const {

@@ -53,8 +53,8 @@ class Tree {
   /// Adds or replaces; gives the node a new generation.
   void put(std::string_view path, Node node);
   void erase(std::string_view path);
-  /// The node with these permissions and value; what is missing above it gets the same
-  /// permissions and no value.
+  /// The node with these permissions and value; what is missing above it inherits permissions from
+  /// the node above.
   void make(std::string_view path, const Permissions& permissions, std::string value = {});
 
   [[nodiscard]] std::uint64_t owned_by(std::uint32_t domid) const;

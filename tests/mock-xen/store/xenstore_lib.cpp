@@ -38,10 +38,11 @@ const char* xs_daemon_rundir(void) {
 
 const char* xs_daemon_socket(void) {
   if (const char* socket = environment("XENSTORED_PATH")) return socket;
-  // The caller keeps the pointer; each thread has its own so that none changes under another.
-  static thread_local std::string path;
-  path = std::string(xs_daemon_rundir()) + "/socket";
-  return path.c_str();
+  // Each thread has its own, so that none changes under another.
+  static thread_local std::array<char, 4096> path;
+  const std::string text = std::string(xs_daemon_rundir()) + "/socket";
+  path.at(text.copy(path.data(), path.size() - 1)) = '\0';
+  return path.data();
 }
 
 const char* xs_daemon_socket_ro(void) { return xs_daemon_socket(); }
