@@ -82,12 +82,13 @@ Result<void, std::string> Backend::start() {
     return {};
   };
   // A new watch reports once at once, which takes up what is there already.
-  if (auto made = set(buses_path(), buses_watch_, [this](const auto& report) { buses_changed(report); });
+  if (auto made =
+          set(buses_path(), buses_watch_, [this](const auto& report) { buses_changed(report); });
       !made) {
     return made;
   }
-  if (auto made =
-          set(devices_path(), devices_watch_, [this](const auto& report) { devices_changed(report); });
+  if (auto made = set(devices_path(), devices_watch_,
+                      [this](const auto& report) { devices_changed(report); });
       !made) {
     return made;
   }
