@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # variables of run
 # Images. The initramfs of dom0 and that of a guest are chains of cpio archives, which the kernel
 # unpacks one over the other:
 #
@@ -14,6 +14,15 @@ xen_version=4.17
 libdir=usr/lib/x86_64-linux-gnu
 
 hash_of() { sha256sum | cut -c1-16; }
+
+# in_use IMAGE: whether it is complete; if so, it counts as new again.
+in_use() { [ -e "$1/done" ] && touch "$1" "$1/done"; }
+
+# forget_old PREFIX COUNT: removes all but the newest of a kind.
+forget_old() {
+	find "$out/images" -maxdepth 1 -name "$1-*" -printf '%T@ %p\n' | sort -rn | tail -n "+$(($2 + 1))" |
+		cut -d' ' -f2- | xargs -r rm -rf
+}
 
 # make_cpio ROOT FILE
 make_cpio() {
@@ -110,7 +119,8 @@ build_base() {
 		cat "$here/modules.list" "$here/host/image.sh"
 	} | hash_of)
 	base=$out/images/base-$key
-	[ -e "$base/done" ] && return 0
+	if in_use "$base"; then return 0; fi
+	forget_old base 1
 
 	note "building the base image (kept for the next runs)"
 	work=$out/work-$$
@@ -169,7 +179,9 @@ unpack_kernel() {
 # build_part NAME: sets part=DIRECTORY with dom0.cpio and/or guest.cpio. parts/NAME is a shell
 # fragment that sets packages (and closure=1 to take what they depend on), dom0_files, guest_files.
 build_part() {
-	local name=$1 packages=() closure=0 dom0_files=() guest_files=() files key work role file
+	local name=$1 packages=() closure=0 files key work role file list
+	# shellcheck disable=SC2034  # by name, in the loop below
+	local dom0_files=() guest_files=()
 	# shellcheck source=/dev/null
 	. "$here/parts/$name"
 	if [ "$closure" = 1 ]; then
@@ -180,8 +192,9 @@ build_part() {
 		echo "$files" "$base"
 		cat "$here/parts/$name" "$here/host/image.sh"
 	} | hash_of)
-	part=$out/images/$name-$key
-	[ -e "$part/done" ] && return 0
+	part=$out/images/part-$name-$key
+	if in_use "$part"; then return 0; fi
+	forget_old "part-$name" 1
 
 	note "building the image part $name (kept for the next runs)"
 	work=$out/work-$$
@@ -190,7 +203,8 @@ build_part() {
 	# shellcheck disable=SC2086
 	unpack_packages "$work/pkg" $files || return 1
 	for role in dom0 guest; do
-		local -n list=${role}_files
+		list="${role}_files[@]"
+		list=("${!list}")
 		[ ${#list[@]} -gt 0 ] || continue
 		mkdir -p "$work/$role"
 		for file in "${list[@]}"; do

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # variables of run
 # Debian packages for the images: resolve versions, download into the cache, unpack. Nothing is
 # installed on the host. Sourced by run; needs $cache and note().
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # variables of run
 # The payload: what was built from the tree and the files of tests/xen, as one more archive over the
 # base image; and the whole initramfs put together. Sourced by run after image.sh.
 
@@ -43,14 +43,12 @@ build_payload() {
 	key=$({
 		echo "$base" "$programs" "$files"
 		cat "$here"/host/payload.sh "${paths[@]}"
-		cat "$here"/image/* "$here"/t-*
-		ls "$here"/image/* "$here"/t-*
+		cat "$here"/image/* "$tests_dir"/t-*
+		ls "$here"/image/* "$tests_dir"/t-*
 	} | hash_of)
 	payload=$out/images/payload-$key
-	if [ -e "$payload/done" ]; then
-		touch "$payload/done"
-		return 0
-	fi
+	if in_use "$payload"; then return 0; fi
+	forget_old payload 5 # they change with every build
 
 	root=$out/work-$$
 	rm -rf "$root" "$payload"
@@ -65,14 +63,11 @@ build_payload() {
 	for name in $files; do
 		cp "$top/$name" "$root/vmsg/files/" || return 1
 	done
-	cp "$here"/image/* "$here"/t-* "$root/test/" || return 1
+	cp "$here"/image/* "$tests_dir"/t-* "$root/test/" || return 1
 	chmod +x "$root"/test/{init,runner,agent} "$root"/test/t-*
 	make_cpio "$root" "$payload/payload.cpio"
 	rm -rf "$root"
 	touch "$payload/done"
-	# Payloads change with every build: keep the newest few.
-	find "$out/images" -maxdepth 1 -name 'payload-*' -printf '%T@ %p\n' | sort -rn | tail -n +6 |
-		cut -d' ' -f2- | xargs -r rm -rf
 }
 
 # assemble FILE PARTS: the initramfs of dom0, with that of the guests in it.

@@ -1,7 +1,7 @@
-# shellcheck shell=sh disable=SC3043  # local: busybox has it
+# shellcheck shell=sh
 # What tests in dom0 are written with. A test is a script t-NAME that sources this; it fails when it
 # exits with something else than 0 or when an expectation failed. Every wait has a limit.
-: "${GUEST_MEMORY:=160}" "${GUEST_KERNEL:=/guest/vmlinux}" "${GUEST_CMDLINE:=}"
+: "${GUEST_MEMORY:=$(cat /guest/memory 2>/dev/null)}" "${GUEST_VCPUS:=1}" "${GUEST_KERNEL:=/guest/vmlinux}" "${GUEST_CMDLINE:=}"
 console_of() { echo "/var/log/xen/console/guest-$1.log"; }
 
 # ---- saying things ---------------------------------------------------------------------------------
@@ -71,7 +71,8 @@ wait_gone() { wait_for "$2" is_gone "$1"; } # GUEST SECONDS
 
 # ---- guests ----------------------------------------------------------------------------------------
 
-domid() { xl domid "$1"; }
+# domid NAME: of a guest that guest_create has started, running or not.
+domid() { cat "/run/test/$1.domid"; }
 
 # guest_config NAME TYPE: a configuration on standard output, more lines for it on standard input.
 guest_config() {
@@ -79,10 +80,10 @@ guest_config() {
 		name = "$1"
 		type = "$2"
 		memory = $GUEST_MEMORY
-		vcpus = 1
+		vcpus = $GUEST_VCPUS
 		kernel = "$GUEST_KERNEL"
 		ramdisk = "/guest/guest.cpio"
-		extra = "console=hvc0 quiet mitigations=off panic=1 $GUEST_CMDLINE"
+		extra = "console=hvc0 rootfstype=ramfs quiet mitigations=off panic=1 $GUEST_CMDLINE"
 		on_poweroff = "destroy"
 		on_reboot = "destroy"
 		on_crash = "destroy"
@@ -106,6 +107,7 @@ guest_create() {
 		fail "xl create of $name"
 		return 1
 	}
+	xl domid "$name" >"/run/test/$name.domid"
 	echo 0 >"/run/test/$name.jobs"
 	tail -n +1 -f "$log" 2>/dev/null | guest_pump "$name" >/dev/console 2>/dev/null &
 }
@@ -128,10 +130,16 @@ guest_pump() {
 		}'
 }
 
+answers_or_is_gone() { node_is "$1/data/agent/state" ready || ! xenstore-exists "$1"; }
 # guest_wait NAME [SECONDS]: until the guest takes commands.
 guest_wait() {
-	wait_node "/local/domain/$(domid "$1")/data/agent/state" ready "${2:-90}" ||
-		fail "$1 does not answer; its console ends with: $(tail -n 3 "$(console_of "$1")")"
+	local guest
+	guest=/local/domain/$(domid "$1")
+	wait_for "${2:-90}" answers_or_is_gone "$guest"
+	node_is "$guest/data/agent/state" ready || {
+		tail -n 5 "$(console_of "$1")"
+		fail "$1 does not answer"
+	}
 }
 
 # guest_start NAME [pv|pvh] [<<extra configuration]: create and wait.
@@ -151,13 +159,13 @@ guest_spawn() {
 # guest_join NAME JOB [SECONDS]: waits for a spawned command and returns its exit code; 124 if it
 # does not end, 125 if the guest is gone.
 guest_join() {
-	local node left code
-	node=/local/domain/$(domid "$1")/data/agent/code/$2
+	local guest left code
+	guest=/local/domain/$(domid "$1")
 	left=$((${3:-60} * 20))
-	until code=$(xenstore-read "$node" 2>/dev/null); do
+	until code=$(xenstore-read "$guest/data/agent/code/$2" 2>/dev/null); do
 		left=$((left - 1))
 		[ $left -gt 0 ] || return 124
-		domid "$1" >/dev/null 2>&1 || return 125
+		xenstore-exists "$guest" || return 125
 		usleep 50000
 	done
 	wait_for 10 grep -q "^@$2=" "$(console_of "$1")" # the output is complete

@@ -18,12 +18,16 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <exception>
 #include <memory>
+#include <new>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 // Debian's Xen headers do not say so themselves.
@@ -60,13 +64,13 @@ using Ports = std::unique_ptr<xenevtchn_handle, Closer<xenevtchn_close>>;
 using Grants = std::unique_ptr<xengnttab_handle, Closer<xengnttab_close>>;
 using Shares = std::unique_ptr<xengntshr_handle, Closer<xengntshr_close>>;
 
-[[noreturn]] void give_up(std::string_view what) {
-  fmt::print(stderr, "{}: {}\n", what, std::strerror(errno));
-  std::exit(1);
+// What a failing call of Xen's libraries has left in errno, for main to print.
+[[noreturn]] void give_up(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
 }
 
 template <typename T>
-T* must(T* result, std::string_view what) {
+T* must(T* result, const std::string& what) {
   if (result == nullptr) give_up(what);
   return result;
 }
@@ -92,10 +96,7 @@ std::uint32_t get(xs_handle* store, std::string_view directory, std::string_view
       xs_read(store, XBT_NULL, path.c_str(), &length)};
   if (!bytes) give_up(path);
   const auto value = parse({static_cast<const char*>(bytes.get()), length});
-  if (!value) {
-    fmt::print(stderr, "{}: not a number\n", path);
-    std::exit(1);
-  }
+  if (!value) throw std::runtime_error(path + ": not a number");
   return *value;
 }
 
@@ -244,7 +245,7 @@ int usage() {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const std::vector<std::string_view> arguments(argv + 1, argv + argc);
   if (arguments.size() == 2 && arguments[0] == "offer") {
     const auto peer = parse(arguments[1]);
@@ -256,4 +257,9 @@ int main(int argc, char** argv) {
     return domain && rounds ? take(*domain, arguments[2], *rounds) : usage();
   }
   return usage();
+} catch (const std::exception& failure) {
+  // fmt::print may throw itself.
+  static_cast<void>(std::fputs(failure.what(), stderr));
+  static_cast<void>(std::fputc('\n', stderr));
+  return 1;
 }
