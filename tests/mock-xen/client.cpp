@@ -214,6 +214,8 @@ std::unique_ptr<Client> Client::connect(Service service, Call opening) {
     errno = error;
     return nullptr;
   }
+  client->incarnation_ = client->segment_->domains[client->hello_.domain_slot].incarnation.load(
+      std::memory_order_acquire);
   client->extra_fd_ = fds.take_first();
 
   if (const int injected = client->injected(opening); injected != 0) {
@@ -234,6 +236,12 @@ Client::~Client() {
 int Client::take_extra_fd() { return std::exchange(extra_fd_, -1); }
 
 bool Client::is_ours() const { return pid_ == ::getpid(); }
+
+bool Client::is_domain_alive() const {
+  const DomainArea& area = segment_->domains[hello_.domain_slot];
+  return area.incarnation.load(std::memory_order_acquire) == incarnation_ &&
+         area.alive.load(std::memory_order_acquire) != 0;
+}
 
 int Client::injected(Call call) const {
   DomainArea& area = segment_->domains[hello_.domain_slot];
