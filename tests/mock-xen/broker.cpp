@@ -21,12 +21,12 @@ namespace {
 
 constexpr std::uint64_t kListenerId = 0;
 constexpr std::uint64_t kStopId = 1;
-constexpr std::size_t kReadSize = 64 * 1024;
+constexpr std::size_t kReadSize = 65536;
 // The largest request is a mapping of 64 Ki grants.
-constexpr std::size_t kMaxPayload = 64 * 1024 * sizeof(GrantName);
-constexpr std::size_t kMaxControl = 64 * 1024;
+constexpr std::size_t kMaxPayload = 65536 * sizeof(GrantName);
+constexpr std::size_t kMaxControl = 65536;
 // A client that does not read what it asked for is cut off here.
-constexpr std::size_t kMaxBacklog = 16 * 1024 * 1024;
+constexpr std::size_t kMaxBacklog = 16777216;
 
 template <typename T>
 std::span<const std::byte> bytes_of(const T& value) {
@@ -92,6 +92,7 @@ Broker::Broker(UniqueFd listener, std::string socket, std::unique_ptr<Hypervisor
       socket_(std::move(socket)),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      read_buffer_(kReadSize),
       hypervisor_(std::move(hypervisor)),
       store_([this](ConnectionId id, std::span<const std::byte> message) {
         on_store_message(id, message);
@@ -203,13 +204,12 @@ void Broker::drop_closing() {
 }
 
 bool Broker::read_some(Connection& connection, bool& at_end) {
-  const std::size_t before = connection.in.size();
-  connection.in.resize(before + kReadSize);
   const ssize_t got =
-      ::recv(connection.fd.get(), connection.in.data() + before, kReadSize, MSG_DONTWAIT);
-  connection.in.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+      ::recv(connection.fd.get(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT);
   at_end = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
-  return got > 0;
+  if (got <= 0) return false;
+  connection.in.insert(connection.in.end(), read_buffer_.begin(), read_buffer_.begin() + got);
+  return true;
 }
 
 void Broker::on_readable(std::uint64_t id) {
@@ -393,8 +393,10 @@ void Broker::on_writable(std::uint64_t id) {
 // --- The store ------------------------------------------------------------------------------
 
 void Broker::process_store(Connection& connection) {
-  const std::vector<std::byte> bytes = std::exchange(connection.in, {});
-  if (bytes.empty() || store_.receive(connection.id, bytes)) return;
+  if (connection.in.empty()) return;
+  const bool understood = store_.receive(connection.id, connection.in);
+  connection.in.clear();
+  if (understood) return;
   // The engine has forgotten the connection; disconnecting it once more does nothing.
   connection.closing = true;
 }

@@ -82,6 +82,7 @@ class Broker {
   std::string socket_;
   UniqueFd epoll_;
   UniqueFd stop_;
+  std::vector<std::byte> read_buffer_;
   std::unique_ptr<Hypervisor> hypervisor_;
   StoreEngine store_;
   std::map<std::uint64_t, Connection> connections_;

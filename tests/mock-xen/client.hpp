@@ -88,7 +88,7 @@ class Client {
   std::uint32_t domid_ = 0;
   int pid_ = 0;
   HelloReply hello_;
-  Segment* segment_ = nullptr;
+  std::shared_ptr<Segment> segment_;
 };
 
 /// "NAME: not mocked" on stderr, once a process and name; sets errno to ENOSYS.

@@ -36,6 +36,10 @@ void* share_locked(xengntdev_handle& handle, const ShareRequest& share, uint32_t
   // As in the real library, an offset behind the first page means none.
   if (share.notify_offset < kPageSize) request.notify_offset = share.notify_offset;
   request.notify_port = share.notify_port;
+  if (share.count == 0) {
+    errno = EINVAL;
+    return nullptr;
+  }
   if (share.count > kMaxGrants) {
     errno = ENOSPC;
     return nullptr;

@@ -41,28 +41,32 @@ struct MapRequest {
   evtchn_port_t notify_port = kNoNotify;
 };
 
-/// The granting domain's memory, fetched once a domain and call. -1 with errno.
-int find_memory(Client& client, std::uint32_t domid, bool writable,
-                std::map<std::uint32_t, UniqueFd>& memories) {
-  UniqueFd& memory = memories[domid];
-  if (memory) return memory.get();
+/// The granting domain's memory, asked for once a domain and kind of access. -1 with errno.
+int find_memory(xengntdev_handle& handle, std::uint32_t domid, bool writable) {
+  const DomainArea* const area = handle.client->segment().find_domain(domid);
+  if (area == nullptr) {
+    errno = EINVAL;
+    return -1;
+  }
+  const std::uint32_t incarnation = area->incarnation.load(std::memory_order_acquire);
+  DomainMemory& memory = handle.memories[{domid, writable}];
+  if (memory.fd && memory.incarnation == incarnation) return memory.fd.get();
   Request request{.op = Op::kDomainMemory, .domid = domid};
   request.writable = writable ? 1 : 0;
   Reply reply;
   int fd = -1;
-  if (!client.call(request, nullptr, reply, nullptr, 0, &fd)) return -1;
-  memory.reset(fd);
+  if (!handle.client->call(request, nullptr, reply, nullptr, 0, &fd)) return -1;
+  memory = {.incarnation = incarnation, .fd = UniqueFd(fd)};
   return fd;
 }
 
 void* map_locked(xengntdev_handle& handle, const MapRequest& map) {
   Client& client = *handle.client;
   const bool writable = (map.prot & PROT_WRITE) != 0;
-  std::map<std::uint32_t, UniqueFd> memories;
   std::vector<PageSource> pages;
   pages.reserve(map.grants.size());
   for (const GrantName& grant : map.grants) {
-    const int memory = find_memory(client, grant.domid, writable, memories);
+    const int memory = find_memory(handle, grant.domid, writable);
     if (memory < 0) return nullptr;
     pages.push_back({.fd = memory, .page = grant.ref});
   }

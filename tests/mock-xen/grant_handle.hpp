@@ -5,9 +5,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "tests/mock-xen/client.hpp"
 #include "tests/mock-xen/grant_copier.hpp"
+#include "tests/mock-xen/unique_fd.hpp"
 
 namespace vmsg::mock {
 
@@ -15,6 +17,12 @@ namespace vmsg::mock {
 struct Region {
   std::uint64_t id = 0;  ///< the broker's name for it
   std::uint32_t pages = 0;
+};
+
+/// A granting domain's memory, as the broker gave it to us.
+struct DomainMemory {
+  std::uint32_t incarnation = 0;
+  UniqueFd fd;
 };
 
 }  // namespace vmsg::mock
@@ -30,6 +38,8 @@ struct xengntdev_handle {
   /// One request, and one copy, at a time.
   std::mutex mutex;
   std::map<void*, vmsg::mock::Region> regions;
+  /// By domain and whether it can be mapped writable.
+  std::map<std::pair<std::uint32_t, bool>, vmsg::mock::DomainMemory> memories;
 };
 
 namespace vmsg::mock {

@@ -24,6 +24,11 @@ std::size_t run_length(std::span<const PageSource> pages, std::size_t first) {
 
 void* map_pages(std::span<const PageSource> pages, int prot) {
   const std::size_t bytes = pages.size() * kPageSize;
+  if (run_length(pages, 0) == pages.size()) {
+    const off_t start = static_cast<off_t>(pages[0].page) * static_cast<off_t>(kPageSize);
+    void* const whole = ::mmap(nullptr, bytes, prot, MAP_SHARED, pages[0].fd, start);
+    return whole == MAP_FAILED ? nullptr : whole;
+  }
   // Reserve the addresses first; the pages then replace the reservation piece by piece.
   void* const base = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) return nullptr;

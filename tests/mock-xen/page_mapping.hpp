@@ -13,7 +13,7 @@ struct PageSource {
   std::uint32_t page = 0;
 };
 
-/// Null with errno on failure. `prot` as for mmap().
+/// `pages` are not empty. Null with errno on failure. `prot` as for mmap().
 void* map_pages(std::span<const PageSource> pages, int prot);
 
 }  // namespace vmsg::mock

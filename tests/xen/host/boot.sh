@@ -1,0 +1,128 @@
+# shellcheck shell=bash disable=SC2034,SC2154  # variables of run, and for run
+# One boot of Xen under QEMU: start it, sort what comes out of its console, and always end it.
+# Sourced by run; needs $base $out $share $verbose $scale and note().
+
+# qemu_command DOM0_MEMORY GUEST_MEMORY INITRD KERNEL_WORDS: sets the array qemu. Why these options:
+# - qemu64 with npt (Debian's Xen has no shadow paging: PVH needs it) and rdrand (without it every xl
+#   create waits 3 s for random numbers). "max" and others crash dom0 or Xen.
+# - one pinned vcpu for dom0: half the time per event-channel round trip, and steadier.
+# - thread=multi on one host cpu would mean 40 ms per round trip.
+# - rootfstype=ramfs: the initramfs may take more than the half of memory that tmpfs would allow it.
+# - a large serial_tx_buffer: Xen drops console output that does not fit.
+qemu_command() {
+	local dom0=$1 guests=$2 initrd=$3 words=$4 thread=multi
+	[ "$(nproc)" -gt 1 ] || thread=single
+	local xen="com1=115200,8n1 console=com1 serial_tx_buffer=1m loglvl=warning guest_loglvl=warning"
+	xen="$xen dom0_mem=${dom0}M,max:${dom0}M dom0_max_vcpus=1 dom0_vcpus_pin spec-ctrl=no xpti=0 smt=0"
+	local linux="console=hvc0 rootfstype=ramfs quiet panic=1 mitigations=off $words"
+	qemu=(qemu-system-x86_64 -accel "tcg,thread=$thread" -cpu "qemu64,+npt,+rdrand" -smp 2
+		-m $((dom0 + guests + 256)) -display none -nic none -no-reboot
+		-virtfs "local,path=$share,mount_tag=host,security_model=none"
+		-kernel "$base/xen.elf" -append "$xen ${XEN_EXTRA:-}"
+		# A comma would begin the next module: QEMU wants those that are meant doubled.
+		-initrd "$base/vmlinux ${linux//,/,,},$initrd")
+}
+
+seconds() { printf '%s' "$((10#${EPOCHREALTIME%[.,]*} - started_at))"; }
+
+# show SOURCE TEXT: a line for people. What kernels say of themselves goes to the log only.
+show() {
+	if [ -n "$current" ]; then printf '%-10s| %s\n' "$1" "$2" >>"$share/results/$current/output.log"; fi
+	if [ "$quiet" = 1 ] || { [ "$verbose" = 0 ] && [[ $2 =~ ^\[\ *[0-9]+\.[0-9]{6}\] ]]; }; then return; fi
+	printf '[%4ds] %-10s| %s\n' "$(seconds)" "$1" "$2"
+}
+
+# boot_tests INITRD DOM0_MEMORY GUEST_MEMORY: runs the tests of $share/plan. Sets, per test that
+# began, took[NAME] and code[NAME]; "died" for the one during which the machine went away. Returns 0
+# if the runner came to its end, 1 if the machine died or ran out of time in a test, 3 if dom0 never came up.
+boot_tests() {
+	local initrd=$1 qemu deadline status line rest text source up partial="" ready=0 stopped=0 ended="" began=0 pid fd
+	qemu_command "$2" "$3" "$initrd" ""
+	current=""
+	: >"$share/console.log"
+	exec {fd}< <(exec timeout -k 5 "$((3600 * scale))" "${qemu[@]}" -monitor none -serial stdio </dev/null 2>&1)
+	pid=$!
+	trap 'kill $pid; exit 130' INT TERM HUP
+	deadline=$(($(seconds) + 120 * scale))
+	while :; do
+		status=0
+		IFS= read -r -t 1 -u "$fd" line || status=$?
+		if [ $status -gt 0 ]; then
+			if [ $status -le 128 ]; then break; fi # the end of QEMU; above 128: nothing came in a second
+			partial+=$line
+			if [ "$(seconds)" -ge "$deadline" ]; then
+				ended="no progress within the time limit: the machine is taken down"
+				break
+			fi
+			continue
+		fi
+		line=$partial${line%%$'\r'*}
+		partial=""
+		printf '%4d %s\n' "$(seconds)" "$line" >>"$share/console.log"
+		case $line in
+		*'@@ '*) ;;
+		*)
+			if [ "$verbose" = 1 ] && [ -n "$line" ]; then show console "$line"; fi
+			continue
+			;;
+		esac
+		rest=${line#*'@@ '}
+		source=${rest%% *} rest=${rest#* }
+		up=${rest%% *} text=${rest#* }
+		if [ "$source" != "!" ]; then
+			show "$source" "$text"
+			continue
+		fi
+		case $text in
+		ready*)
+			ready=1
+			note "dom0 is up after ${up} s: Linux ${text#ready }"
+			deadline=$(($(seconds) + 60 * scale))
+			;;
+		infrastructure*) note "$text" ;;
+		note*) note "${text#note }" ;;
+		begin*)
+			read -r _ current rest <<<"$text"
+			began=$(seconds)
+			code[$current]=died
+			mkdir -p "$share/results/$current"
+			: >"$share/results/$current/output.log"
+			note "$current (at most $rest s)"
+			# dom0 ends a test that hangs by itself and then gathers logs; this is for when it cannot.
+			deadline=$((began + rest + 120 * scale))
+			;;
+		end*)
+			took[$current]=$(($(seconds) - began))
+			code[$current]=$(cat "$share/results/$current/code" 2>/dev/null)
+			if [ "${code[$current]}" = 0 ]; then note "$current: passed"; else note "$current: FAILED (${code[$current]})"; fi
+			current=""
+			deadline=$(($(seconds) + 60 * scale))
+			;;
+		stop*)
+			stopped=1
+			deadline=$(($(seconds) + 30))
+			;;
+		esac
+	done
+	kill "$pid" 2>/dev/null
+	exec {fd}<&-
+	wait "$pid" 2>/dev/null
+	trap - INT TERM HUP
+	[ -z "$ended" ] || note "$ended"
+	if [ -n "$current" ]; then
+		took[$current]=$(($(seconds) - began))
+		note "$current: FAILED (the machine died or hung during it)"
+		cp "$share/console.log" "$share/results/$current/"
+		current=""
+		return 1
+	fi
+	if [ $ready = 0 ]; then return 3; fi
+	[ $stopped = 1 ] || return 1
+}
+
+# boot_shell INITRD DOM0_MEMORY GUEST_MEMORY: a console in dom0 on this terminal.
+boot_shell() {
+	local qemu
+	qemu_command "$2" "$3" "$1" "interactive"
+	"${qemu[@]}" -serial mon:stdio
+}

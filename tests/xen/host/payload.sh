@@ -1,0 +1,89 @@
+# shellcheck shell=bash disable=SC2154  # variables of run
+# The payload: what was built from the tree and the files of tests/xen, as one more archive over the
+# base image; and the whole initramfs put together. Sourced by run after image.sh.
+
+# find_program NAME: prints the path of a built program that payload.list covers.
+find_program() {
+	local line file
+	while read -r line; do
+		case $line in '' | '#'*) continue ;; esac
+		for file in "$build"/$line; do
+			if [ "${file##*/}" = "$1" ] && [ -f "$file" ] && [ -x "$file" ]; then
+				echo "$file"
+				return 0
+			fi
+		done
+	done <"$here/payload.list"
+	return 1
+}
+
+# all_programs: names of everything in payload.list that has been built.
+all_programs() {
+	local line file
+	while read -r line; do
+		case $line in '' | '#'*) continue ;; esac
+		for file in "$build"/$line; do
+			if [ -f "$file" ] && [ -x "$file" ] && readelf -h "$file" >/dev/null 2>&1; then
+				echo "${file##*/}"
+			fi
+		done
+	done <"$here/payload.list" | LC_ALL=C sort -u
+}
+
+# build_payload PROGRAMS FILES: sets payload=DIRECTORY with payload.cpio: the programs (stripped),
+# the libraries they need that the base does not have, the files, and the files of tests/xen.
+build_payload() {
+	local programs=$1 files=$2 name path paths=() key root library
+	for name in $programs; do
+		paths+=("$(find_program "$name")")
+	done
+	for name in $files; do
+		paths+=("$top/$name")
+	done
+	key=$({
+		echo "$base" "$programs" "$files"
+		cat "$here"/host/payload.sh "${paths[@]}"
+		cat "$here"/image/* "$tests_dir"/t-*
+		ls "$here"/image/* "$tests_dir"/t-*
+	} | hash_of)
+	payload=$out/images/payload-$key
+	if in_use "$payload"; then return 0; fi
+	forget_old payload 5 # they change with every build
+
+	root=$out/work-$$
+	rm -rf "$root" "$payload"
+	mkdir -p "$payload" "$root/vmsg/bin" "$root/vmsg/files" "$root/test" "$root/$libdir"
+	for name in $programs; do
+		path=$(find_program "$name")
+		strip -o "$root/vmsg/bin/$name" --strip-unneeded "$path" || return 1
+		while read -r library path; do
+			grep -qxF "$library" "$base/guest.libraries" || cp -Ln "$path" "$root/$libdir/$library"
+		done < <(ldd "$path" 2>/dev/null | sed -n 's/^\s*\(\S*\) => \(\/\S*\) .*/\1 \2/p')
+	done
+	for name in $files; do
+		cp "$top/$name" "$root/vmsg/files/" || return 1
+	done
+	cp "$here"/image/* "$tests_dir"/t-* "$root/test/" || return 1
+	chmod +x "$root"/test/{init,runner,agent} "$root"/test/t-*
+	make_cpio "$root" "$payload/payload.cpio"
+	rm -rf "$root"
+	touch "$payload/done"
+}
+
+# assemble FILE PARTS: the initramfs of dom0, with that of the guests in it.
+assemble() {
+	local file=$1 name dom0=() guest=() root
+	root=$out/work-$$
+	rm -rf "$root"
+	mkdir -p "$root/guest"
+	for name in $2; do
+		build_part "$name" || return 1
+		if [ -e "$part/dom0.cpio" ]; then dom0+=("$part/dom0.cpio"); fi
+		if [ -e "$part/guest.cpio" ]; then guest+=("$part/guest.cpio"); fi
+	done
+	mkdir -p "$root/guest"
+	cat "${guest[@]}" "$payload/payload.cpio" >"$root/guest/top.cpio"
+	make_cpio "$root" "$root.cpio"
+	cat "$base/dom0.cpio" "${dom0[@]}" "$payload/payload.cpio" "$root.cpio" >"$file"
+	rm -rf "$root" "$root.cpio"
+}
