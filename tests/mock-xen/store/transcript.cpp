@@ -248,7 +248,7 @@ class Player {
   void write_events() {
     for (const auto& [connection, events] : events_) {
       for (const std::string& event : events) {
-        out_.append("event " + connection + " " + event + "\n");
+        out_.append("event ").append(connection).append(" ").append(event).append("\n");
       }
     }
     events_.clear();

@@ -1,5 +1,6 @@
-// The transcripts, played to the engine; and, as the program xenstored_transcript_test, to
-// Debian's xenstored. With STORE_TRANSCRIPT_PRINT=1 it prints what the store said.
+// The transcripts, played to the engine; and, as the program xenstored-transcripts, to Debian's
+// xenstored (see transcripts-on-xenstored). With STORE_TRANSCRIPT_PRINT=1 it prints what the store
+// said.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
