@@ -47,6 +47,7 @@ GrantCopier::~GrantCopier() {
 }
 
 int GrantCopier::copy(std::uint32_t count, xengnttab_grant_copy_segment_t* segments) {
+  if (!client_.is_domain_alive()) return ENXIO;
   batched_ = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     if (const int error = add(segments[i]); error != 0) return error;

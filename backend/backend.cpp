@@ -1,0 +1,194 @@
+#include "backend/backend.hpp"
+
+#include <fmt/format.h>
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <ranges>
+#include <utility>
+#include <vector>
+
+#include "xenbus-glue/bus_nodes.hpp"
+
+namespace vmsg {
+namespace {
+
+// Relative to our own home in xenstore, so that dom0 and a driver domain do the same.
+xen::Path buses_path() { return xen::Path::home("backend") / "virtio-msg"; }
+xen::Path devices_path() { return xen::Path::home("virtio-msg"); }
+
+/// The bus that a path below `virtio-msg/<fe>/<bus>` of our home belongs to.
+std::optional<xen::BusId> bus_of_device_path(xen::DomainId own, std::string_view path) {
+  // It has the shape of a path below backend/virtio-msg, one level up.
+  return xen::bus_of_path(own, fmt::format("backend/{}", path));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>, std::string> Backend::create(
+    boost::asio::io_context& context, const BackendOptions& options, Log log,
+    std::function<void(const std::string&)> on_failed) {
+  std::unique_ptr<Backend> backend(
+      new Backend(context, options, std::move(log), std::move(on_failed)));
+  if (auto opened = backend->open_xen(); !opened) return std::unexpected(opened.error());
+  return backend;
+}
+
+Backend::Backend(boost::asio::io_context& context, const BackendOptions& options, Log log,
+                 std::function<void(const std::string&)> on_failed)
+    : context_(context),
+      options_(options),
+      log_(std::move(log)),
+      on_failed_(std::move(on_failed)) {}
+
+Backend::~Backend() = default;
+
+Result<void, std::string> Backend::open_xen() {
+  const auto failed = [this](const xen::XenError& error) { xen_failed(error); };
+  auto store = xen::Store::open();
+  if (!store) return std::unexpected("xenstore: " + xen::to_string(store.error()));
+  store_ = std::move(*store);
+  const auto own = store_->own_domain();
+  if (!own) return std::unexpected("own domain: " + xen::to_string(own.error()));
+  own_domain_ = *own;
+  watches_ = std::make_unique<xen::AsioWatches>(context_, *store_, failed);
+
+  auto events = xen::AsioEventChannels::create(context_, failed);
+  if (!events) return std::unexpected("event channels: " + xen::to_string(events.error()));
+  events_ = std::move(*events);
+  auto mapper = xen::GrantMapper::open();
+  if (!mapper) return std::unexpected("grants: " + xen::to_string(mapper.error()));
+  mapper_.emplace(std::move(*mapper));
+
+  auto workers = WorkerPool::create(
+      context_, std::max(options_.workers, 1U),
+      [](const WorkerReport& report) { report.queue->owner->on_report(report); });
+  if (!workers) {
+    return std::unexpected(
+        fmt::format("worker: {}: errno {}", workers.error().what, workers.error().error));
+  }
+  workers_ = std::move(*workers);
+  services_.emplace(BusServices{context_, *store_, *watches_, *events_, *mapper_, *workers_,
+                                catalog_, options_.limits});
+  return {};
+}
+
+Result<void, std::string> Backend::start() {
+  const auto set = [this](const xen::Path& path, xen::Watch& watch,
+                          xen::Watches::Handler handler) -> Result<void, std::string> {
+    auto made = watches_->watch(path, std::move(handler));
+    if (!made) return std::unexpected("watch: " + xen::to_string(made.error()));
+    watch = std::move(*made);
+    return {};
+  };
+  // A new watch reports once at once, which takes up what is there already.
+  if (auto made =
+          set(buses_path(), buses_watch_, [this](const auto& report) { buses_changed(report); });
+      !made) {
+    return made;
+  }
+  if (auto made = set(devices_path(), devices_watch_,
+                      [this](const auto& report) { devices_changed(report); });
+      !made) {
+    return made;
+  }
+  if (auto made = set(xen::Path::release_domain(), release_watch_,
+                      [this](const auto&) { domain_released(); });
+      !made) {
+    return made;
+  }
+  log_.info("serving domain {}", own_domain_);
+  return {};
+}
+
+void Backend::shut_down(std::function<void()> on_done) {
+  on_shut_down_ = std::move(on_done);
+  buses_watch_.cancel();
+  devices_watch_.cancel();
+  release_watch_.cancel();
+  if (sessions_.empty()) return on_shut_down_();
+  std::vector<BusSession*> all;
+  for (const auto& session : sessions_ | std::views::values) all.push_back(session.get());
+  for (BusSession* session : all) session->shut_down();
+}
+
+void Backend::buses_changed(const xen::WatchReport& report) {
+  if (report.is_everything) return rescan();
+  for (const std::string& path : report.paths) {
+    const auto id = xen::bus_of_path(own_domain_, path);
+    // A change above a single bus: a guest's whole directory came or went.
+    if (!id) return rescan();
+    visit(*id);
+  }
+}
+
+void Backend::devices_changed(const xen::WatchReport& report) {
+  std::vector<xen::BusId> changed;
+  bool is_everything = report.is_everything;
+  for (const std::string& path : report.paths) {
+    const auto id = bus_of_device_path(own_domain_, path);
+    if (!id) is_everything = true;
+    if (id && std::ranges::find(changed, *id) == changed.end()) changed.push_back(*id);
+  }
+  for (const auto& [id, session] : sessions_) {
+    if (is_everything || std::ranges::find(changed, id) != changed.end()) {
+      session->devices_changed();
+    }
+  }
+}
+
+void Backend::rescan() {
+  const auto found = xen::list_buses(*store_, own_domain_);
+  if (!found) return log_.error("cannot list the buses: {}", xen::to_string(found.error()));
+  for (const xen::BusId& id : *found) visit(id);
+  // Those that are known and gone find it out themselves.
+  std::vector<BusSession*> known;
+  for (const auto& session : sessions_ | std::views::values) known.push_back(session.get());
+  for (BusSession* session : known) session->nodes_changed();
+}
+
+void Backend::visit(const xen::BusId& id) {
+  if (const auto known = sessions_.find(id); known != sessions_.end()) {
+    return known->second->nodes_changed();
+  }
+  const auto present = store_->exists(id.device_directory() / "frontend");
+  if (!present || !*present) return;
+  const auto of_this_guest = std::ranges::count_if(
+      sessions_, [&](const auto& entry) { return entry.first.driver_domain == id.driver_domain; });
+  Log log = log_.for_guest(fmt::format("dom{} bus{}", id.driver_domain, id.bus));
+  if (static_cast<std::size_t>(of_this_guest) >= options_.limits.buses_per_guest) {
+    log.guest("not served: a guest may have {} buses", options_.limits.buses_per_guest);
+    return;
+  }
+  auto session =
+      std::make_unique<BusSession>(id, *services_, std::move(log), [this](const xen::BusId& over) {
+        boost::asio::post(context_, [this, over] { session_over(over); });
+      });
+  BusSession& started = *session;
+  sessions_[id] = std::move(session);
+  started.start();
+}
+
+void Backend::domain_released() {
+  const auto orphans = xen::list_orphaned_buses(*store_, own_domain_);
+  if (!orphans) return log_.error("cannot list the buses: {}", xen::to_string(orphans.error()));
+  for (const xen::BusId& id : *orphans) {
+    if (const auto known = sessions_.find(id); known != sessions_.end()) {
+      known->second->driver_gone();
+    } else if (const auto removed = xen::remove_device_side(*store_, id); !removed) {
+      log_.error("cannot remove what dom{} left: {}", id.driver_domain,
+                 xen::to_string(removed.error()));
+    }
+  }
+}
+
+void Backend::session_over(const xen::BusId& id) {
+  sessions_.erase(id);
+  if (sessions_.empty() && on_shut_down_) return on_shut_down_();
+  // The toolstack may have created the bus again while the old one went.
+  if (!on_shut_down_) visit(id);
+}
+
+void Backend::xen_failed(const xen::XenError& error) { on_failed_(xen::to_string(error)); }
+
+}  // namespace vmsg

@@ -1,0 +1,77 @@
+// The daemon's core: finds buses in xenstore, gives each a BusSession, and ends them. What the
+// process does with signals, files and privileges is vmsgd.cpp's business.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "backend/bus_session.hpp"
+#include "backend/device_catalog.hpp"
+#include "backend/limits.hpp"
+#include "backend/log.hpp"
+#include "backend/worker_pool.hpp"
+
+namespace vmsg {
+
+struct BackendOptions {
+  unsigned workers = 1;
+  Limits limits;
+};
+
+class Backend {
+ public:
+  /// Connects to Xen. The error is one line for whoever started the daemon. `on_failed` is called
+  /// when Xen fails us later in a way that no guest can cause: the process should end.
+  static Result<std::unique_ptr<Backend>, std::string> create(
+      boost::asio::io_context& context, const BackendOptions& options, Log log,
+      std::function<void(const std::string&)> on_failed);
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  ~Backend();
+
+  /// Takes up what is in xenstore and watches for more.
+  Result<void, std::string> start();
+
+  /// Closes all buses in order; `on_done` is called when the last one is.
+  void shut_down(std::function<void()> on_done);
+
+  [[nodiscard]] std::size_t bus_count() const { return sessions_.size(); }
+
+ private:
+  Backend(boost::asio::io_context& context, const BackendOptions& options, Log log,
+          std::function<void(const std::string&)> on_failed);
+
+  Result<void, std::string> open_xen();
+  void buses_changed(const xen::WatchReport& report);
+  void devices_changed(const xen::WatchReport& report);
+  void domain_released();
+  void rescan();
+  void visit(const xen::BusId& id);
+  void session_over(const xen::BusId& id);
+  void xen_failed(const xen::XenError& error);
+
+  boost::asio::io_context& context_;
+  const BackendOptions options_;
+  Log log_;
+  std::function<void(const std::string&)> on_failed_;
+  std::function<void()> on_shut_down_;
+  xen::DomainId own_domain_ = 0;
+
+  // Teardown is bottom up: sessions first, then the workers that served them, then the handles.
+  std::unique_ptr<xen::Store> store_;
+  std::unique_ptr<xen::AsioWatches> watches_;
+  std::unique_ptr<xen::AsioEventChannels> events_;
+  std::optional<xen::GrantMapper> mapper_;
+  DeviceCatalog catalog_;
+  std::unique_ptr<WorkerPool> workers_;
+  std::optional<BusServices> services_;
+  xen::Watch buses_watch_;
+  xen::Watch devices_watch_;
+  xen::Watch release_watch_;
+  std::map<xen::BusId, std::unique_ptr<BusSession>> sessions_;
+};
+
+}  // namespace vmsg

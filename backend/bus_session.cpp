@@ -1,0 +1,362 @@
+#include "backend/bus_session.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace vmsg {
+namespace {
+
+using xen::AttachStatus;
+using xen::DetachRequest;
+using xen::DeviceSideAction;
+using xen::XenbusState;
+
+// A handshake has five steps. More in a row means that xenstore changes while we look; the next
+// watch event goes on from there.
+constexpr int kMaxSteps = 16;
+
+xen::Advertisement advertisement_of(const Limits& limits) {
+  return {.max_ring_page_order = limits.max_ring_page_order,
+          .max_message_size = limits.max_message_size,
+          .transport_features = 0,
+          .queue_event_channels = true,
+          .shared_regions = false};
+}
+
+}  // namespace
+
+BusSession::BusSession(const xen::BusId& id, BusServices& services, Log log,
+                       std::function<void(const xen::BusId&)> on_over)
+    : id_(id), services_(services), log_(std::move(log)), on_over_(std::move(on_over)) {}
+
+BusSession::~BusSession() = default;
+
+void BusSession::start() {
+  const auto found = xen::read_state(services_.store, id_.device_directory());
+  own_ = found.value_or(XenbusState::kUnknown);
+  auto watch = services_.watches.watch(id_.driver_directory() / "state",
+                                       [this](const xen::WatchReport&) { step(); });
+  if (!watch) {
+    log_.error("cannot watch the driver side: {}", xen::to_string(watch.error()));
+    return remove();
+  }
+  driver_watch_ = std::move(*watch);
+  sync_devices();
+
+  const auto peer = xen::read_state(services_.store, id_.driver_directory());
+  const auto online = xen::read_online(services_.store, id_);
+  act(xen::device_side_start(own_, peer.value_or(XenbusState::kUnknown), online.value_or(false)));
+  step();
+}
+
+void BusSession::nodes_changed() { step(); }
+
+void BusSession::devices_changed() {
+  if (!is_driver_gone_ && !is_shutting_down_) sync_devices();
+}
+
+void BusSession::driver_gone() {
+  if (std::exchange(is_driver_gone_, true)) return;
+  log_.info("the driver domain is gone");
+  driver_watch_.cancel();
+  remove();
+}
+
+void BusSession::shut_down() {
+  if (std::exchange(is_shutting_down_, true)) return;
+  driver_watch_.cancel();
+  if (own_ == XenbusState::kConnected) close();
+  release();
+}
+
+// ---- the handshake ------------------------------------------------------------------------------
+
+void BusSession::step() {
+  // Handlers of what a step does may ask for another one: the loop below looks again anyway.
+  if (is_stepping_ || is_over_ || is_driver_gone_ || is_shutting_down_) return;
+  is_stepping_ = true;
+  for (int i = 0; i < kMaxSteps; ++i) {
+    const auto present = services_.store.exists(id_.device_directory() / "frontend");
+    if (present && !*present) {
+      // Whoever created the bus removed it under us.
+      log_.info("the bus was removed from xenstore");
+      is_stepping_ = false;
+      return driver_gone();
+    }
+    const auto peer = xen::read_state(services_.store, id_.driver_directory());
+    const auto online = xen::read_online(services_.store, id_);
+    if (!peer || !online) break;
+    const XenbusState before = own_;
+    act(xen::device_side_action(own_, *peer, *online));
+    if (is_over_ || own_ == before) break;
+  }
+  is_stepping_ = false;
+}
+
+void BusSession::act(DeviceSideAction action) {
+  switch (action) {
+    case DeviceSideAction::kNone:
+      return;
+    case DeviceSideAction::kAdvertise:
+      return advertise();
+    case DeviceSideAction::kConnect:
+      return connect();
+    case DeviceSideAction::kClose:
+    // Resuming a predecessor's bus needs its journal, which does not exist: the driver side
+    // reconnects after an orderly close.
+    case DeviceSideAction::kResume:
+      return close();
+    case DeviceSideAction::kRelease:
+      return release();
+    case DeviceSideAction::kRemove:
+      return remove();
+  }
+}
+
+void BusSession::advertise() {
+  if (const auto fault = xen::check_device_directory(services_.store, id_); !fault) {
+    return refuse(xen::to_string(fault.error()));
+  }
+  if (!check(xen::clear_bus_error(services_.store, id_), "clear the error")) return;
+  if (!check(xen::write_advertisement(services_.store, id_, advertisement_of(services_.limits)),
+             "advertise")) {
+    return;
+  }
+  enter(XenbusState::kInitWait);
+}
+
+void BusSession::connect() {
+  const auto answers = xen::read_answers(services_.store, id_, advertisement_of(services_.limits));
+  if (!answers) return refuse(xen::to_string(answers.error()));
+
+  auto link = BusLink::connect(
+      {services_.context, services_.events, services_.mapper, services_.workers, services_.limits},
+      id_, *answers, *this, log_);
+  if (!link) return refuse(link.error());
+  link_ = std::move(*link);
+  for (const auto& [number, attached] : devices_) {
+    if (attached->is_leaving) continue;
+    attached->device->reset();
+    if (const auto done = link_->attach(number, *attached->device, false); !done) {
+      set_status(number, AttachStatus::kFailed, done.error());
+    }
+  }
+  enter(XenbusState::kConnected);
+  log_.info("connected with {} devices", devices_.size());
+  link_->open();
+}
+
+void BusSession::close() {
+  if (link_ != nullptr) link_->close();
+  enter(XenbusState::kClosing);
+}
+
+void BusSession::release() {
+  if (link_ != nullptr) {
+    link_->close();
+    return;  // link_gone() comes back here
+  }
+  enter(XenbusState::kClosed);
+  if (is_shutting_down_ && !std::exchange(is_over_, true)) on_over_(id_);
+}
+
+void BusSession::remove() {
+  if (link_ != nullptr) {
+    is_removing_ = true;
+    link_->close();
+    return;  // link_gone() comes back here
+  }
+  if (std::exchange(is_over_, true)) return;
+  driver_watch_.cancel();
+  devices_.clear();
+  check(xen::remove_device_side(services_.store, id_), "remove the bus");
+  log_.info("removed");
+  on_over_(id_);
+}
+
+void BusSession::refuse(const std::string& why) {
+  log_.guest("refused: {}", why);
+  check(xen::write_bus_error(services_.store, id_, why), "write the error");
+  close();
+}
+
+void BusSession::enter(XenbusState state) {
+  own_ = state;
+  if (is_driver_gone_) return;
+  // A plain write would bring a directory back that the toolstack has just removed.
+  const auto written =
+      services_.store.transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
+        const auto present = store.exists(id_.device_directory() / "frontend");
+        if (!present) return std::unexpected(present.error());
+        if (!*present) return {};
+        return xen::write_state(store, id_.device_directory(), state);
+      });
+  check(written, "write the state");
+  log_.debug("state {}", xen::to_string(state));
+}
+
+bool BusSession::check(const Result<void, xen::XenError>& result, const char* what) {
+  if (result) return true;
+  log_.error("cannot {}: {}", what, xen::to_string(result.error()));
+  return false;
+}
+
+void BusSession::link_failed(const std::string& why) {
+  log_.guest("closed: {}", why);
+  check(xen::write_bus_error(services_.store, id_, why), "write the error");
+  close();
+  step();
+}
+
+void BusSession::link_gone() {
+  link_.reset();
+  if (is_removing_ || is_driver_gone_) return remove();
+  if (is_shutting_down_) return release();
+  step();
+}
+
+// ---- devices ------------------------------------------------------------------------------------
+
+void BusSession::sync_devices() {
+  const auto numbers = xen::list_devices(services_.store, id_);
+  if (!numbers) {
+    log_.error("cannot list the devices: {}", xen::to_string(numbers.error()));
+    return;
+  }
+  drop_vanished(*numbers);
+  for (const std::uint16_t number : *numbers) {
+    const auto known = devices_.find(number);
+    const auto node = xen::read_device(services_.store, {id_, number});
+    if (!node) {
+      if (known == devices_.end()) refuse_device(number, xen::to_string(node.error()));
+      continue;
+    }
+    if (!*node) continue;  // removed between the two calls
+    if (known == devices_.end()) {
+      add_device(number, **node);
+    } else if ((*node)->detach != DetachRequest::kNone) {
+      start_detach(*known->second, (*node)->detach);
+    }
+  }
+}
+
+void BusSession::drop_vanished(const std::vector<std::uint16_t>& numbers) {
+  std::erase_if(refused_, [&](std::uint16_t number) {
+    return std::ranges::find(numbers, number) == numbers.end();
+  });
+  // A directory that was removed without a request is a removal at once.
+  std::vector<AttachedDevice*> vanished;
+  for (const auto& [number, attached] : devices_) {
+    const bool is_listed = std::ranges::find(numbers, number) != numbers.end();
+    if (!is_listed && !attached->is_leaving) vanished.push_back(attached.get());
+  }
+  for (AttachedDevice* device : vanished) start_detach(*device, DetachRequest::kForce);
+}
+
+void BusSession::add_device(std::uint16_t number, const xen::DeviceNode& node) {
+  if (node.detach != DetachRequest::kNone) {
+    // Never attached here, or failed to: there is nothing to take back.
+    check(xen::remove_device(services_.store, {id_, number}), "remove the device");
+    return;
+  }
+  if (refused_.contains(number)) return;
+  if (devices_.size() >= services_.limits.devices_per_bus) {
+    return refuse_device(
+        number, fmt::format("a bus may have {} devices", services_.limits.devices_per_bus));
+  }
+  auto device = services_.catalog.create(node.type, node.parameters);
+  if (!device) return refuse_device(number, device.error());
+
+  auto attached = std::make_unique<AttachedDevice>();
+  attached->number = number;
+  attached->device = std::move(*device);
+  if (link_ != nullptr && own_ == XenbusState::kConnected) {
+    if (const auto done = link_->attach(number, *attached->device, true); !done) {
+      return refuse_device(number, done.error());
+    }
+  }
+  devices_[number] = std::move(attached);
+  set_status(number, AttachStatus::kAttached);
+  log_.info("dev{}: {} attached", number, node.type);
+}
+
+void BusSession::start_detach(AttachedDevice& device, DetachRequest how) {
+  if (device.is_leaving) return;
+  if (link_ == nullptr) return finish_detach(device.number);
+  if (how == DetachRequest::kForce) {
+    device.is_leaving = true;
+    set_status(device.number, AttachStatus::kDetaching);
+    link_->detach(device.number);
+    return;
+  }
+  if (std::exchange(device.is_ejecting, true)) return;
+  if (!link_->eject(device.number)) {
+    device.is_leaving = true;
+    return finish_detach(device.number);
+  }
+  set_status(device.number, AttachStatus::kDetaching);
+  device.eject_timer.emplace(services_.context, services_.limits.eject_timeout);
+  device.eject_timer->async_wait([this, number = device.number, alive = std::weak_ptr(alive_)](
+                                     const boost::system::error_code& error) {
+    if (alive.expired() || error) return;
+    device_ejected(number, false);
+  });
+}
+
+void BusSession::device_ejected(std::uint16_t number, bool is_done) {
+  const auto found = devices_.find(number);
+  if (found == devices_.end() || found->second->is_leaving) return;
+  AttachedDevice& device = *found->second;
+  if (is_done) {
+    device.is_leaving = true;
+    device.eject_timer.reset();
+    set_status(number, AttachStatus::kDetaching);
+    link_->detach(number);
+    return;
+  }
+  if (!std::exchange(device.is_ejecting, false)) return;
+  device.eject_timer.reset();
+  // The device stays, and whoever asked sees why; without the request it can be asked for again.
+  check(services_.store.remove(xen::DeviceNodeId{id_, number}.directory() / "detach"),
+        "take back the detach request");
+  set_status(number, AttachStatus::kAttached);
+  check(services_.store.write(xen::DeviceNodeId{id_, number}.directory() / "error",
+                              "the guest did not let go of the device"),
+        "write the error");
+}
+
+void BusSession::device_gone(std::uint16_t number) {
+  // A link that closes lets go of every device; only a device that is to leave leaves the bus.
+  const auto found = devices_.find(number);
+  if (found != devices_.end() && found->second->is_leaving) finish_detach(number);
+}
+
+void BusSession::finish_detach(std::uint16_t number) {
+  devices_.erase(number);
+  if (is_driver_gone_) return;
+  check(xen::remove_device(services_.store, {id_, number}), "remove the device");
+  log_.info("dev{}: detached", number);
+}
+
+void BusSession::refuse_device(std::uint16_t number, const std::string& why) {
+  // Our own answer changes the directory, which brings us back here: it is judged once.
+  if (refused_.insert(number).second) set_status(number, AttachStatus::kFailed, why);
+}
+
+void BusSession::set_status(std::uint16_t number, AttachStatus status, const std::string& error) {
+  if (!error.empty()) log_.warning("dev{}: {}", number, error);
+  const xen::DeviceNodeId device{id_, number};
+  // As with the bus's state: a directory that has just been removed must not come back.
+  const auto written =
+      services_.store.transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
+        const auto present = store.exists(device.directory() / "type");
+        if (!present) return std::unexpected(present.error());
+        if (!*present) return {};
+        return xen::write_device_status(store, device, status, error);
+      });
+  check(written, "write the device's status");
+}
+
+}  // namespace vmsg

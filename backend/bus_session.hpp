@@ -1,0 +1,114 @@
+// One bus: the handshake with one driver side, its ring, its devices, and the end of all of it.
+//
+// It follows the xenbus table of xenbus-glue, owns what the handshake made (ring, port, endpoint),
+// and keeps the devices, which outlive a connection. Control thread only.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backend/attached_device.hpp"
+#include "backend/bus_link.hpp"
+#include "backend/device_catalog.hpp"
+#include "backend/limits.hpp"
+#include "backend/log.hpp"
+#include "backend/worker_pool.hpp"
+#include "xenbus-glue/asio_event_channels.hpp"
+#include "xenbus-glue/asio_watches.hpp"
+#include "xenbus-glue/bus_nodes.hpp"
+#include "xenbus-glue/device_nodes.hpp"
+#include "xenbus-glue/store.hpp"
+
+namespace vmsg {
+
+/// What every bus of the daemon shares.
+struct BusServices {
+  boost::asio::io_context& context;
+  xen::Store& store;
+  xen::AsioWatches& watches;
+  xen::AsioEventChannels& events;
+  xen::GrantMapper& mapper;
+  WorkerPool& workers;
+  DeviceCatalog& catalog;
+  const Limits& limits;
+};
+
+class BusSession final : public BusLinkListener {
+ public:
+  /// `on_over` is called from the loop once nothing is left of the bus, on either side of which we
+  /// own; the session may be destroyed then.
+  BusSession(const xen::BusId& id, BusServices& services, Log log,
+             std::function<void(const xen::BusId&)> on_over);
+  ~BusSession() override;
+
+  /// Takes up the bus as the store has it, perhaps from a predecessor.
+  void start();
+
+  /// Something changed in our directory of the bus, or in its list of devices.
+  void nodes_changed();
+  void devices_changed();
+
+  /// The driver domain was destroyed: everything goes, nothing is asked.
+  void driver_gone();
+
+  /// The daemon stops: close the bus in order. The bus stays in the store for a successor.
+  void shut_down();
+
+  [[nodiscard]] const xen::BusId& id() const { return id_; }
+
+ private:
+  struct Alive {};
+
+  // BusLinkListener
+  void link_failed(const std::string& why) override;
+  void link_gone() override;
+  void device_gone(std::uint16_t number) override;
+  void device_ejected(std::uint16_t number, bool is_done) override;
+
+  void step();
+  void act(xen::DeviceSideAction action);
+  void advertise();
+  void connect();
+  void close();
+  void release();
+  void remove();
+  void enter(xen::XenbusState state);
+  void refuse(const std::string& why);
+  bool check(const Result<void, xen::XenError>& result, const char* what);
+
+  void sync_devices();
+  void drop_vanished(const std::vector<std::uint16_t>& numbers);
+  void add_device(std::uint16_t number, const xen::DeviceNode& node);
+  void start_detach(AttachedDevice& device, xen::DetachRequest how);
+  void finish_detach(std::uint16_t number);
+  void refuse_device(std::uint16_t number, const std::string& why);
+  void set_status(std::uint16_t number, xen::AttachStatus status, const std::string& error = {});
+
+  const xen::BusId id_;
+  BusServices& services_;
+  Log log_;
+  std::function<void(const xen::BusId&)> on_over_;
+
+  xen::XenbusState own_ = xen::XenbusState::kUnknown;
+  xen::Watch driver_watch_;
+  bool is_driver_gone_ = false;
+  bool is_shutting_down_ = false;
+  bool is_stepping_ = false;
+  bool is_over_ = false;
+  bool is_removing_ = false;
+
+  std::set<std::uint16_t> refused_;  // in the store, judged, and not served
+  // The link uses the devices, so it is declared after them and goes first.
+  std::map<std::uint16_t, std::unique_ptr<AttachedDevice>> devices_;
+  std::unique_ptr<BusLink> link_;
+  std::shared_ptr<Alive> alive_ = std::make_shared<Alive>();
+};
+
+}  // namespace vmsg

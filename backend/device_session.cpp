@@ -1,0 +1,177 @@
+#include "backend/device_session.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace vmsg {
+namespace {
+
+QueueFormat format_of(const QueueSetup& setup) {
+  return setup.features.has(RingFeature::kRingPacked) ? QueueFormat::kPacked : QueueFormat::kSplit;
+}
+
+}  // namespace
+
+DeviceSession::DeviceSession(std::uint16_t number, ServedDevice& device,
+                             const Environment& environment, Log log)
+    : number_(number), device_(device), environment_(environment), log_(std::move(log)) {}
+
+DeviceSession::~DeviceSession() { VMSG_INVARIANT(is_idle()); }
+
+bool DeviceSession::enable(const QueueSetup& setup) {
+  if (queues_.size() >= environment_.max_queues) {
+    log_.guest("queue {}: refused, the limit is {} queues", setup.index, environment_.max_queues);
+    return false;
+  }
+  auto queue = std::make_unique<ServedQueue>();
+  queue->index = setup.index;
+  queue->guest = environment_.guest;
+  queue->owner = this;
+  if (!map_areas(setup, *queue)) return false;
+
+  const QueueLimits limits = device_.queue_limits(setup.index);
+  auto ring = DeviceQueue::create({
+      .format = format_of(setup),
+      .size = setup.size,
+      .areas = {queue->areas[0]->bytes(), queue->areas[1]->bytes(), queue->areas[2]->bytes()},
+      .event_idx = setup.features.has(RingFeature::kEventIdx),
+      .indirect = setup.features.has(RingFeature::kIndirectDesc),
+      .in_order = setup.features.has(RingFeature::kInOrder),
+      .max_chain_segments = limits.max_chain_segments,
+      .max_in_flight = std::min(limits.max_in_flight, setup.size),
+  });
+  if (!ring) {
+    log_.guest("queue {}: refused: {} ({})", setup.index, name(ring.error().fault),
+               ring.error().value);
+    return false;
+  }
+  queue->queue = std::move(*ring);
+
+  Worker& worker = environment_.workers.least_loaded();
+  queue->service = device_.open_queue({setup, worker.io(), *queue});
+  if (queue->service == nullptr) {
+    log_.guest("queue {}: refused by the device", setup.index);
+    return false;
+  }
+  worker.adopt(*queue);
+  if (is_live_) worker.serve(*queue);
+  queues_[setup.index] = std::move(queue);
+  return true;
+}
+
+bool DeviceSession::map_areas(const QueueSetup& setup, ServedQueue& queue) {
+  const QueueFormat format = format_of(setup);
+  const AreaNumbers sizes = area_sizes(format, setup.size);
+  struct Area {
+    std::uint64_t address;
+    std::uint64_t bytes;
+    Access access;
+  };
+  // The device writes the used ring (split), the descriptor ring and its own suppression (packed).
+  const std::array<Area, 3> areas{{
+      {setup.descriptor_address, sizes.descriptors,
+       format == QueueFormat::kPacked ? Access::kReadWrite : Access::kReadOnly},
+      {setup.driver_address, sizes.driver, Access::kReadOnly},
+      {setup.device_address, sizes.device, Access::kReadWrite},
+  }};
+  for (std::size_t i = 0; i < areas.size(); ++i) {
+    const auto address = GrantAddress::parse(areas[i].address);
+    if (!address || !address->holds(areas[i].bytes)) return false;
+    auto range = environment_.memory.map(*address, areas[i].bytes, areas[i].access);
+    if (!range) {
+      log_.guest("queue {}: area {} at {:#x} does not map", setup.index, i, areas[i].address);
+      return false;
+    }
+    queue.areas[i] = std::move(*range);
+  }
+  return true;
+}
+
+void DeviceSession::go_live() {
+  is_live_ = true;
+  for (const auto& [index, queue] : queues_) queue->worker->serve(*queue);
+}
+
+void DeviceSession::kick(std::uint32_t index, std::uint32_t) {
+  const auto found = queues_.find(index);
+  if (found != queues_.end()) found->second->worker->kick(*found->second);
+}
+
+void DeviceSession::stop() {
+  is_live_ = false;
+  for (const auto& [index, queue] : queues_) queue->worker->stop(*queue);
+}
+
+Release DeviceSession::release(std::uint32_t index) {
+  const auto found = queues_.find(index);
+  if (found == queues_.end()) return leaving_.empty() ? Release::kDone : Release::kPending;
+  found->second->worker->remove(*found->second);
+  leaving_.push_back(std::move(found->second));
+  queues_.erase(found);
+  waits_for_release_ = true;
+  return Release::kPending;
+}
+
+Release DeviceSession::release_all() {
+  is_live_ = false;
+  for (auto& [index, queue] : queues_) {
+    queue->worker->remove(*queue);
+    leaving_.push_back(std::move(queue));
+  }
+  queues_.clear();
+  if (leaving_.empty()) return Release::kDone;
+  waits_for_release_ = true;
+  environment_.listener.device_resetting(number_);
+  return Release::kPending;
+}
+
+bool DeviceSession::bind_port(std::uint32_t index, std::uint32_t remote_port) {
+  const auto found = queues_.find(index);
+  if (found == queues_.end()) return false;
+  const auto bound = found->second->worker->bind_port(*found->second, xen::RemotePort{remote_port});
+  if (!bound) log_.guest("queue {}: {}", index, xen::to_string(bound.error()));
+  return bound.has_value();
+}
+
+void DeviceSession::unbind_port(std::uint32_t index) {
+  const auto found = queues_.find(index);
+  if (found != queues_.end()) found->second->worker->unbind_port(*found->second);
+}
+
+void DeviceSession::on_report(const WorkerReport& report) {
+  // Of a queue on its way back only the end matters: its reset must not be followed by old news.
+  const bool is_leaving =
+      std::ranges::any_of(leaving_, [&](const auto& queue) { return queue.get() == report.queue; });
+  if (is_leaving && report.kind != WorkerReport::Kind::kReleased) return;
+  switch (report.kind) {
+    case WorkerReport::Kind::kUsed:
+      // ORDER: cleared before EVENT_USED is sent, so buffers used from now on are told again.
+      report.queue->used_reported.exchange(false, std::memory_order_acq_rel);
+      environment_.listener.device_used(number_, report.queue->index);
+      return;
+    case WorkerReport::Kind::kFault:
+      log_fault(*report.queue, report.fault);
+      environment_.listener.device_failed(number_);
+      return;
+    case WorkerReport::Kind::kReleased:
+      // Destroying it unmaps its areas: only after this is the memory really given back.
+      std::erase_if(leaving_, [&](const auto& queue) { return queue.get() == report.queue; });
+      if (leaving_.empty() && std::exchange(waits_for_release_, false)) {
+        environment_.listener.device_released(number_);
+      }
+      return;
+  }
+}
+
+void DeviceSession::log_fault(const ServedQueue& queue, const ServiceStop& stop) const {
+  if (stop.kind == ServiceStop::Kind::kRing) {
+    log_.guest("queue {}: {} ({:#x}); the device needs a reset", queue.index, name(stop.ring.fault),
+               stop.ring.value);
+  } else {
+    log_.guest("queue {}: {}; the device needs a reset", queue.index,
+               stop.service == ServiceFault::kNotGranted ? "a buffer could not be copied"
+                                                         : "a request has a wrong shape");
+  }
+}
+
+}  // namespace vmsg

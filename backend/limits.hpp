@@ -1,0 +1,28 @@
+// What a guest may have at most. The defaults suit a host with some hundred guests; the
+// configuration file can change them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace vmsg {
+
+struct Limits {
+  std::uint32_t buses_per_guest = 4;
+  std::uint32_t devices_per_bus = 64;
+  std::uint32_t queues_per_bus = 256;
+  std::uint32_t max_ring_page_order = 4;
+  std::uint32_t max_message_size = 264;
+  /// Pages of queue areas and rings that a bus may have mapped.
+  std::uint32_t mapped_pages_per_bus = 16384;
+  std::uint32_t regions_per_bus = 16;
+  std::uint32_t region_pages_per_bus = 16384;
+  /// Frames taken from one bus before the others have their turn.
+  std::uint32_t frames_per_turn = 32;
+  /// A reset that takes longer is answered with the old status, and the driver polls.
+  std::chrono::milliseconds held_reset{1000};
+  /// How long a driver has to let go of a device that is detached gracefully.
+  std::chrono::seconds eject_timeout{30};
+};
+
+}  // namespace vmsg

@@ -1,0 +1,56 @@
+#include "backend/log.hpp"
+
+#include <chrono>
+
+namespace vmsg {
+
+bool GuestLineLimit::allow(std::uint64_t now_seconds, std::uint64_t& held_back) {
+  const std::uint64_t earned = (now_seconds - refilled_at_) / kPerLine;
+  if (earned > 0) {
+    left_ = earned >= kBurst - left_ ? kBurst : left_ + static_cast<std::uint32_t>(earned);
+    refilled_at_ = now_seconds;
+  }
+  if (left_ == 0) {
+    ++held_back_;
+    return false;
+  }
+  --left_;
+  held_back = std::exchange(held_back_, 0);
+  return true;
+}
+
+Log Log::with(std::string_view context) const {
+  Log child(*this);
+  child.context_ += context;
+  child.context_ += ' ';
+  return child;
+}
+
+Log Log::for_guest(std::string_view context) const {
+  Log child = with(context);
+  child.limit_ = std::make_shared<GuestLineLimit>();
+  return child;
+}
+
+void Log::write(spdlog::level::level_enum level, const std::string& line) const {
+  sink_->log(level, "{}{}", context_, line);
+}
+
+bool Log::may_write_for_guest(std::uint64_t& held_back) const {
+  if (limit_ == nullptr) return true;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return limit_->allow(
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()),
+      held_back);
+}
+
+void Log::write_for_guest(const std::string& line, std::uint64_t held_back) const {
+  if (held_back > 0) {
+    write(spdlog::level::warn,
+          fmt::format("{} ({} lines before this one held back)", line, held_back));
+  } else {
+    write(spdlog::level::warn, line);
+  }
+}
+
+}  // namespace vmsg

@@ -1,0 +1,81 @@
+// The daemon's log: a small value that carries its context ("dom3 bus0 dev2 q0") and is handed to
+// constructors. There is no global logger.
+//
+// What a guest can cause goes through guest(): limited per context family, with a count of what
+// was held back. Everything else is rare by nature.
+#pragma once
+
+#include <fmt/format.h>
+#include <spdlog/logger.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace vmsg {
+
+/// How many lines a guest may cause, shared by all contexts below one Log::with_guest_limit().
+class GuestLineLimit {
+ public:
+  static constexpr std::uint32_t kBurst = 20;    // lines
+  static constexpr std::uint64_t kPerLine = 10;  // seconds until one more is allowed
+
+  /// Whether a line may be written now; `held_back` is how many were not since the last one.
+  bool allow(std::uint64_t now_seconds, std::uint64_t& held_back);
+
+ private:
+  std::uint32_t left_ = kBurst;
+  std::uint64_t refilled_at_ = 0;
+  std::uint64_t held_back_ = 0;
+};
+
+class Log {
+ public:
+  explicit Log(std::shared_ptr<spdlog::logger> sink) : sink_(std::move(sink)) {}
+
+  /// A child whose lines say `context` too.
+  [[nodiscard]] Log with(std::string_view context) const;
+
+  /// The same, with a limit of its own for lines that the guest causes.
+  [[nodiscard]] Log for_guest(std::string_view context) const;
+
+  template <typename... Args>
+  void error(fmt::format_string<Args...> form, Args&&... args) const {
+    write(spdlog::level::err, fmt::format(form, std::forward<Args>(args)...));
+  }
+  template <typename... Args>
+  void warning(fmt::format_string<Args...> form, Args&&... args) const {
+    write(spdlog::level::warn, fmt::format(form, std::forward<Args>(args)...));
+  }
+  template <typename... Args>
+  void info(fmt::format_string<Args...> form, Args&&... args) const {
+    write(spdlog::level::info, fmt::format(form, std::forward<Args>(args)...));
+  }
+  [[nodiscard]] bool is_debug() const { return sink_->should_log(spdlog::level::debug); }
+  template <typename... Args>
+  void debug(fmt::format_string<Args...> form, Args&&... args) const {
+    if (!is_debug()) return;
+    write(spdlog::level::debug, fmt::format(form, std::forward<Args>(args)...));
+  }
+
+  /// A warning that a guest can cause as often as it likes.
+  template <typename... Args>
+  void guest(fmt::format_string<Args...> form, Args&&... args) const {
+    std::uint64_t held_back = 0;
+    if (!may_write_for_guest(held_back)) return;
+    write_for_guest(fmt::format(form, std::forward<Args>(args)...), held_back);
+  }
+
+ private:
+  void write(spdlog::level::level_enum level, const std::string& line) const;
+  [[nodiscard]] bool may_write_for_guest(std::uint64_t& held_back) const;
+  void write_for_guest(const std::string& line, std::uint64_t held_back) const;
+
+  std::shared_ptr<spdlog::logger> sink_;
+  std::string context_;
+  std::shared_ptr<GuestLineLimit> limit_;
+};
+
+}  // namespace vmsg

@@ -1,0 +1,146 @@
+// A worker: one thread that serves some queues, for any number of guests, and shares nothing.
+//
+// It owns its event-channel handle, its two grant-copy batches and its io_uring. The control thread
+// talks to it through a mailbox and gets reports back through an outbox; both are used when queues
+// come and go or have no event channel of their own, never per request. The turn that moves data is
+// described in devices/queue_service.hpp.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <semaphore>
+#include <thread>
+#include <vector>
+
+#include "backend/file_descriptor.hpp"
+#include "backend/served_queue.hpp"
+#include "devices/io_ring.hpp"
+#include "xenbus-glue/event_channels.hpp"
+#include "xenbus-glue/grant_copy.hpp"
+#include "xenbus-glue/grant_map.hpp"
+
+namespace vmsg {
+
+/// What a worker tells the control thread.
+struct WorkerReport {
+  enum class Kind : std::uint8_t {
+    kUsed,      // buffers were used and the guest wants to know, and the queue has no port
+    kReleased,  // nothing of the queue is in use any more
+    kFault,     // the queue was stopped; `fault` says why
+  };
+  Kind kind = Kind::kUsed;
+  ServedQueue* queue = nullptr;
+  ServiceStop fault;
+};
+
+struct WorkerError {
+  const char* what = "";
+  int error = 0;  // errno
+};
+
+class Worker {
+ public:
+  /// `outbox_ready` is an eventfd that is signalled when reports wait; it outlives the worker.
+  static Result<std::unique_ptr<Worker>, WorkerError> create(unsigned number, int outbox_ready);
+
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  /// Joins the thread. All queues must have been released.
+  ~Worker();
+
+  void start();
+
+  // What the control thread may ask for. Only bind_port() waits, for at most one turn.
+
+  void adopt(ServedQueue& queue);
+  void serve(ServedQueue& queue);
+  void stop(ServedQueue& queue);
+  void remove(ServedQueue& queue);
+  void kick(ServedQueue& queue);
+
+  /// Gives an adopted queue an event channel of its own, in place of one that it has.
+  Result<void, xen::XenError> bind_port(ServedQueue& queue, xen::RemotePort remote);
+  void unbind_port(ServedQueue& queue);
+
+  /// Moves the waiting reports to the end of `reports`.
+  void take_reports(std::vector<WorkerReport>& reports);
+
+  /// On the worker's own thread: the queue gets a turn.
+  void make_ready(ServedQueue& queue);
+
+  [[nodiscard]] std::size_t load() const { return load_.load(std::memory_order_relaxed); }
+  IoRing& io() { return *io_; }
+
+ private:
+  /// A bind on its way: the caller waits for `done`, so it lives on the caller's stack.
+  struct Binding {
+    xen::RemotePort remote{};
+    Result<void, xen::XenError> result;
+    std::binary_semaphore done{0};
+  };
+
+  struct Order {
+    enum class Kind : std::uint8_t { kAdopt, kServe, kStop, kRemove, kKick, kBind, kUnbind, kQuit };
+    Kind kind = Kind::kKick;
+    ServedQueue* queue = nullptr;
+    Binding* binding = nullptr;
+  };
+
+  class WakeUp;  // a multishot poll on one descriptor
+
+  Worker(unsigned number, int outbox_ready, FileDescriptor mailbox_ready, xen::EventChannels events,
+         xen::GrantMapper mapper, std::unique_ptr<IoRing> io);
+
+  void run();
+  void wait();
+  void read_mailbox();
+  void obey(const Order& order);
+  void obey_bind(ServedQueue& queue, Binding& binding);
+  void read_events();
+  void turn();
+  void wake_timed(Nanoseconds now);
+  void take_all(Nanoseconds now);
+  void finish_queue(ServedQueue& queue);
+  void release_leaving();
+  void fail(ServedQueue& queue, const ServiceStop& fault);
+  void notify(ServedQueue& queue);
+  void report(const WorkerReport& report);
+  void post(const Order& order);
+  void set_port(ServedQueue& queue, xen::Port port);
+
+  const unsigned number_;
+  const int outbox_ready_;
+  FileDescriptor mailbox_ready_;
+
+  std::mutex mailbox_mutex_;
+  std::vector<Order> mailbox_;
+  std::mutex outbox_mutex_;
+  std::vector<WorkerReport> outbox_;
+  std::atomic<std::size_t> load_{0};
+
+  // Teardown is bottom up, after the destructor joined the thread: the batches use the mapper, and
+  // all ports are closed before their handle.
+  xen::EventChannels events_;
+  xen::GrantMapper mapper_;
+  std::unique_ptr<IoRing> io_;
+  xen::GrantCopyBatch fetch_;
+  xen::GrantCopyBatch give_;
+  std::unique_ptr<WakeUp> mailbox_wake_;
+  std::unique_ptr<WakeUp> events_wake_;
+
+  std::vector<Order> orders_;         // the mailbox's other half, swapped
+  std::vector<ServedQueue*> queues_;  // all that it serves
+  std::vector<ServedQueue*> ready_;   // those with something to do
+  std::vector<ServedQueue*> this_turn_;
+  std::vector<ServedQueue*> timed_;    // those that want a turn at some time
+  std::vector<ServedQueue*> by_port_;  // index: local port
+  bool has_more_events_ = false;
+  bool quit_ = false;
+
+  std::thread thread_;
+};
+
+}  // namespace vmsg

@@ -1,0 +1,57 @@
+#include "backend/worker_pool.hpp"
+
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace vmsg {
+
+Result<std::unique_ptr<WorkerPool>, WorkerError> WorkerPool::create(
+    boost::asio::io_context& context, unsigned count, ReportHandler on_report) {
+  FileDescriptor ready(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!ready.is_open()) return std::unexpected(WorkerError{"eventfd", errno});
+  std::unique_ptr<WorkerPool> pool(new WorkerPool(context, std::move(ready), std::move(on_report)));
+  for (unsigned i = 0; i < count; ++i) {
+    auto worker = Worker::create(i, pool->ready_.native_handle());
+    if (!worker) return std::unexpected(worker.error());
+    pool->workers_.push_back(std::move(*worker));
+  }
+  for (const auto& worker : pool->workers_) worker->start();
+  pool->arm();
+  return pool;
+}
+
+WorkerPool::WorkerPool(boost::asio::io_context& context, FileDescriptor ready,
+                       ReportHandler on_report)
+    : on_report_(std::move(on_report)), ready_(context, ready.release()) {}
+
+WorkerPool::~WorkerPool() { alive_.reset(); }
+
+Worker& WorkerPool::least_loaded() {
+  return **std::min_element(workers_.begin(), workers_.end(),
+                            [](const auto& a, const auto& b) { return a->load() < b->load(); });
+}
+
+void WorkerPool::arm() {
+  ready_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                    [this, alive = std::weak_ptr<Alive>(alive_)](
+                        const boost::system::error_code& error) { on_ready(alive, error); });
+}
+
+void WorkerPool::on_ready(const std::weak_ptr<Alive>& alive,
+                          const boost::system::error_code& error) {
+  if (alive.expired() || error) return;
+  std::uint64_t count = 0;
+  static_cast<void>(::read(ready_.native_handle(), &count, sizeof(count)) == 0);
+  for (const auto& worker : workers_) worker->take_reports(reports_);
+  for (const WorkerReport& report : reports_) {
+    on_report_(report);
+    if (alive.expired()) return;
+  }
+  reports_.clear();
+  arm();
+}
+
+}  // namespace vmsg

@@ -1,0 +1,47 @@
+// The workers of the daemon and the way of their reports back to the control thread's loop.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "backend/worker.hpp"
+
+namespace vmsg {
+
+class WorkerPool {
+ public:
+  using ReportHandler = std::function<void(const WorkerReport&)>;
+
+  /// Makes and starts `count` workers. `on_report` runs on the loop.
+  static Result<std::unique_ptr<WorkerPool>, WorkerError> create(boost::asio::io_context& context,
+                                                                 unsigned count,
+                                                                 ReportHandler on_report);
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+  ~WorkerPool();
+
+  /// The worker that serves the fewest queues.
+  [[nodiscard]] Worker& least_loaded();
+
+  [[nodiscard]] std::size_t size() const { return workers_.size(); }
+
+ private:
+  struct Alive {};
+
+  WorkerPool(boost::asio::io_context& context, FileDescriptor ready, ReportHandler on_report);
+  void arm();
+  void on_ready(const std::weak_ptr<Alive>& alive, const boost::system::error_code& error);
+
+  ReportHandler on_report_;
+  std::vector<WorkerReport> reports_;
+  boost::asio::posix::stream_descriptor ready_;  // the eventfd that workers signal
+  std::vector<std::unique_ptr<Worker>> workers_;
+  // Teardown is bottom up: no handler runs any more once the token is gone; then the workers.
+  std::shared_ptr<Alive> alive_ = std::make_shared<Alive>();
+};
+
+}  // namespace vmsg

@@ -1,0 +1,106 @@
+// What a device does with the buffers of one of its queues.
+//
+// A QueueService lives on one worker thread, beside the queue that it serves, and works in batches.
+// One turn of the worker, for all its queues together:
+//
+//     take()     chains were made available: say which bytes of theirs are needed
+//                (one copy from the guests, for all queues)
+//     start()    those bytes are here: check them, hand the work to the host
+//                (one submission to the host; completions collected)
+//     deliver()  work is finished: say which bytes go to the guest
+//                (one copy to the guests, for all queues)
+//     retire()   those bytes are there: complete the chains
+//                (one publication and at most one notification a queue)
+//
+// No service blocks, sees a mapping, a grant or a message, or allocates after it was made. Nothing
+// of a guest's is held between turns but the right to copy, so nothing can outlive a completion.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "devices/io_ring.hpp"
+#include "transport/chain.hpp"
+#include "transport/device.hpp"
+#include "transport/device_queue.hpp"
+#include "transport/guest_memory.hpp"
+
+namespace vmsg {
+
+/// Why a queue cannot go on: the guest broke a rule of the device or its memory is not there.
+enum class ServiceFault : std::uint8_t {
+  kNotGranted,  // a buffer could not be copied
+  kBadRequest,  // a chain has a shape that the device type does not allow
+};
+
+/// How a service asks for a turn when work that the host did for it is finished. On the worker's
+/// thread, any number of times; costs nothing.
+class QueueWaker {
+ public:
+  QueueWaker() = default;
+  QueueWaker(const QueueWaker&) = delete;
+  QueueWaker& operator=(const QueueWaker&) = delete;
+  virtual ~QueueWaker() = default;
+
+  virtual void wake() = 0;
+};
+
+/// What a service is made with. `io` and `waker` outlive it.
+struct QueueContext {
+  const QueueSetup& setup;
+  IoRing& io;
+  QueueWaker& waker;
+};
+
+/// A moment of the worker's monotonic clock, in nanoseconds. Services never read a clock.
+using Nanoseconds = std::uint64_t;
+
+class QueueService {
+ public:
+  QueueService() = default;
+  QueueService(const QueueService&) = delete;
+  QueueService& operator=(const QueueService&) = delete;
+  virtual ~QueueService() = default;
+
+  /// How many more chains it can hold; the worker takes no more from the ring. 0 pauses the queue.
+  [[nodiscard]] virtual std::size_t room() const = 0;
+
+  /// Takes over all of `chains` (at most room() many).
+  virtual void take(std::span<Chain> chains, const GuestRef& guest, CopyBatch& fetch,
+                    Nanoseconds now) = 0;
+
+  [[nodiscard]] virtual std::optional<ServiceFault> start(Nanoseconds now) = 0;
+  virtual void deliver(const GuestRef& guest, CopyBatch& give) = 0;
+  [[nodiscard]] virtual std::optional<ServiceFault> retire(DeviceQueue& queue) = 0;
+
+  /// Host work that is still under way. A queue is given back only when there is none.
+  [[nodiscard]] virtual bool has_work_in_flight() const = 0;
+
+  /// The queue is going away and was abandoned itself: start no more, cancel what can be cancelled,
+  /// drop the chains. What is under way still ends; its results go nowhere.
+  virtual void abandon() = 0;
+
+  /// When it wants a turn although nothing happens (a rate limit that refills).
+  [[nodiscard]] virtual std::optional<Nanoseconds> wants_turn_at() const { return std::nullopt; }
+};
+
+/// What a worker sets up for a queue before it is served.
+struct QueueLimits {
+  std::uint32_t max_chain_segments = 8;
+  std::uint32_t max_in_flight = 64;
+};
+
+/// A device that brings the services of its queues.
+class ServedDevice : public Device {
+ public:
+  [[nodiscard]] virtual QueueLimits queue_limits(std::uint32_t index) const = 0;
+
+  /// Called on the control thread after FEATURES_OK; the service moves to a worker then. Null when
+  /// a limit does not allow it.
+  [[nodiscard]] virtual std::unique_ptr<QueueService> open_queue(const QueueContext& context) = 0;
+};
+
+}  // namespace vmsg

@@ -1,0 +1,20 @@
+# The Debian 12 packages that each job needs, by name. Sourced by scripts/setup.
+# shellcheck shell=bash disable=SC2034
+
+# Build everything and run the tests that need no Xen.
+packages_build="g++ cmake ninja-build pkg-config ccache git
+  libxen-dev libboost1.81-dev libfmt-dev libspdlog-dev libcli11-dev liburing-dev
+  libtomlplusplus-dev libseccomp-dev libsystemd-dev nlohmann-json3-dev
+  libgtest-dev libgmock-dev libbenchmark-dev xenstore-utils"
+
+# tools/check: formatting and static analysis.
+packages_check="clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev shellcheck"
+
+# Fuzzing.
+packages_fuzz="clang-19 libclang-rt-19-dev"
+
+# The pure layer for arm64, and its unit tests.
+packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
+
+# Real Xen under QEMU. What runs inside is fetched by tests/xen/, never installed.
+packages_xen="qemu-system-x86 cpio xz-utils binutils kmod"

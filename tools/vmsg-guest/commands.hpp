@@ -1,0 +1,30 @@
+// What vmsg-guest can do, one function a command. Each returns an exit code and says on stderr what
+// went wrong.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "tools/vmsg-guest/guest_device.hpp"
+
+namespace vmsg::guest {
+
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+
+struct CommandOptions {
+  LinkOptions link;
+  DeviceChoice device;
+  std::optional<std::uint16_t> number;  // else the first device of the type
+  std::uint64_t bytes = 0;
+  std::uint32_t piece = 64;
+  std::string output = "-";
+};
+
+int complain(const Failure& what);
+
+int run_probe(const CommandOptions& options);
+int run_rng(const CommandOptions& options);
+
+}  // namespace vmsg::guest

@@ -1,0 +1,81 @@
+// One virtio device as vmsg-guest drives it: brought up, its queues in memory that is shared with
+// the device side, and waiting for things in order. The protocol is transport/driver_device.hpp.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tools/vmsg-guest/guest_link.hpp"
+#include "transport/driver_device.hpp"
+#include "transport/driver_queue.hpp"
+
+namespace vmsg::guest {
+
+/// A virtqueue in pages that the device side may map, with a pool of pages for buffers beside it.
+struct GuestQueue {
+  std::uint32_t index = 0;
+  xen::SharedPages descriptors;
+  xen::SharedPages driver;
+  xen::SharedPages device;
+  std::unique_ptr<DriverQueue> queue;
+  xen::Port port;
+  bool was_used = false;  // the device side said so since it was last looked at
+};
+
+struct DeviceChoice {
+  FeatureSet features;  // of the device type
+  bool packed = false;
+  bool event_idx = true;
+  bool indirect = true;
+  bool in_order = false;
+  bool queue_channels = true;
+};
+
+class GuestDevice final : private DriverDeviceListener {
+ public:
+  GuestDevice(GuestLink& link, std::uint16_t number, const DeviceChoice& choice);
+  ~GuestDevice() override;
+
+  /// Up to FEATURES_OK.
+  Result<void, Failure> bring_up();
+  Result<GuestQueue*, Failure> add_queue(std::uint32_t index, std::uint32_t size);
+  Result<void, Failure> go_live();
+  /// Resets the device; its queues are gone then.
+  Result<void, Failure> stop();
+  Result<std::vector<std::byte>, Failure> read_config();
+
+  /// Publishes what was added to the queue and kicks if the device wants it.
+  void publish(GuestQueue& queue);
+  /// Waits for the next used buffer.
+  Result<UsedBuffer, Failure> wait_used(GuestQueue& queue);
+
+  /// Pages for buffers; `access` is what the device may do.
+  Result<xen::SharedPages, Failure> share_buffers(std::uint32_t pages, Access access);
+
+  [[nodiscard]] const DriverDevice& state() const { return device_; }
+
+ private:
+  FeatureSet select_features(const FeatureSet& offered) override;
+  void ready_for_setup() override { is_ready_ = true; }
+  void used(std::uint32_t queue) override;
+  void config_changed(std::uint32_t) override {}
+  void needs_reset() override { failure_ = "the device needs a reset"; }
+  void was_reset() override {}
+  void failed(DriverFailure why) override;
+  void gone() override { failure_ = "the device is gone"; }
+
+  /// Runs the loop until `is_done`, or the device or the link fails.
+  Result<void, Failure> wait(const std::function<bool()>& is_done, std::string_view what);
+
+  GuestLink& link_;
+  const DeviceChoice choice_;
+  bool is_ready_ = false;
+  Failure failure_;
+  std::map<std::uint32_t, GuestQueue> queues_;
+  DriverDevice device_;
+};
+
+}  // namespace vmsg::guest

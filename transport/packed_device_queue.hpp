@@ -1,0 +1,28 @@
+// The device side of the packed format. Made by DeviceQueue::create().
+#pragma once
+
+#include "transport/device_queue.hpp"
+#include "transport/event_index.hpp"
+
+namespace vmsg {
+
+class PackedDeviceQueue final : public DeviceQueue {
+ public:
+  explicit PackedDeviceQueue(const QueueOptions& options) : DeviceQueue(options) {}
+
+ private:
+  std::optional<QueueError> read_heads(std::size_t max) override;
+  std::optional<QueueError> read_table(ChainBuilder& chain,
+                                       std::span<const std::uint64_t> words) override;
+  bool write_used(std::span<ChainRecord* const> done) override;
+  void suppress_notifications() override;
+  bool ask_for_notification() override;
+
+  [[nodiscard]] bool has_next() const;
+  [[nodiscard]] std::optional<QueueError> read_chain();
+
+  RingPosition next_avail_;
+  RingPosition next_used_;
+};
+
+}  // namespace vmsg

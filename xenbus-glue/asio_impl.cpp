@@ -1,0 +1,2 @@
+// Boost.Asio, compiled once for everything that uses it.
+#include <boost/asio/impl/src.hpp>

@@ -1,0 +1,154 @@
+#include "xenbus-glue/device_nodes.hpp"
+
+#include <array>
+#include <cerrno>
+#include <limits>
+#include <utility>
+
+#include "xenbus-glue/node_text.hpp"
+
+namespace vmsg::xen {
+namespace {
+
+constexpr std::size_t kMaxTypeLength = 32;
+constexpr std::array<std::string_view, 4> kOwnNodes{"type", "status", "error", "detach"};
+
+bool is_own_node(std::string_view name) {
+  for (const std::string_view own : kOwnNodes) {
+    if (name == own) return true;
+  }
+  return false;
+}
+
+std::unexpected<NodeError> wrong(NodeFault fault, std::string_view node) {
+  return std::unexpected(NodeError{fault, node, std::nullopt});
+}
+
+std::unexpected<NodeError> store_failed(std::string_view node, const XenError& error) {
+  // A value that is too long is the writer's fault, not the store's.
+  if (error.error == E2BIG) return wrong(NodeFault::kMalformed, node);
+  return std::unexpected(NodeError{NodeFault::kStore, node, error});
+}
+
+AttachStatus parse_status(std::string_view text) {
+  for (const AttachStatus status : {AttachStatus::kAttaching, AttachStatus::kAttached,
+                                    AttachStatus::kDetaching, AttachStatus::kFailed}) {
+    if (text == to_string(status)) return status;
+  }
+  return AttachStatus::kNone;
+}
+
+DetachRequest parse_detach(std::string_view text) {
+  if (text == "1") return DetachRequest::kGraceful;
+  if (text == "force") return DetachRequest::kForce;
+  return DetachRequest::kNone;
+}
+
+}  // namespace
+
+Path DeviceNodeId::directory() const { return bus.devices_directory() / number; }
+
+std::string_view to_string(AttachStatus status) {
+  switch (status) {
+    case AttachStatus::kNone:
+      return "";
+    case AttachStatus::kAttaching:
+      return "attaching";
+    case AttachStatus::kAttached:
+      return "attached";
+    case AttachStatus::kDetaching:
+      return "detaching";
+    case AttachStatus::kFailed:
+      return "failed";
+  }
+  return "";
+}
+
+Result<std::vector<std::uint16_t>, XenError> list_devices(StoreOps& store, const BusId& bus) {
+  const auto numbers =
+      store.list_numbers(bus.devices_directory(), std::numeric_limits<std::uint16_t>::max());
+  if (!numbers) return std::unexpected(numbers.error());
+  std::vector<std::uint16_t> devices;
+  devices.reserve(numbers->size());
+  for (const std::uint32_t number : *numbers) devices.push_back(static_cast<std::uint16_t>(number));
+  return devices;
+}
+
+Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
+                                                         const DeviceNodeId& device) {
+  const Path directory = device.directory();
+  const auto names = store.list(directory, kOwnNodes.size() + DeviceNode::kMaxParameters);
+  if (!names) return store_failed("parameters", names.error());
+  const auto is_there = store.exists(directory);
+  if (!is_there) return store_failed("parameters", is_there.error());
+  if (!*is_there) return std::nullopt;
+
+  DeviceNode node;
+  for (const std::string& name : *names) {
+    const auto path = directory.child(name);
+    if (!path) continue;
+    auto value = store.find(*path, DeviceNode::kMaxValue);
+    const std::string_view literal = name == "type" ? "type" : "parameters";
+    if (!value) return store_failed(literal, value.error());
+    if (!*value) continue;  // removed since we listed it
+    if (name == "type") {
+      node.type = std::move(**value);
+    } else if (name == "status") {
+      node.status = parse_status(**value);
+    } else if (name == "error") {
+      node.error = std::move(**value);
+    } else if (name == "detach") {
+      node.detach = parse_detach(**value);
+    } else {
+      node.parameters.emplace(name, std::move(**value));
+    }
+  }
+  if (node.type.empty()) return wrong(NodeFault::kMissing, "type");
+  if (node.type.size() > kMaxTypeLength || !Path::is_component(node.type)) {
+    return wrong(NodeFault::kMalformed, "type");
+  }
+  return node;
+}
+
+Result<void, XenError> write_device_status(StoreOps& store, const DeviceNodeId& device,
+                                           AttachStatus status, std::string_view error) {
+  const Path directory = device.directory();
+  auto done = status == AttachStatus::kFailed ? store.write(directory / "error", one_line(error))
+                                              : store.remove(directory / "error");
+  if (!done) return done;
+  return store.write(directory / "status", to_string(status));
+}
+
+Result<void, XenError> remove_device(StoreOps& store, const DeviceNodeId& device) {
+  return store.remove(device.directory());
+}
+
+Result<void, XenError> create_device(
+    StoreOps& store, const DeviceNodeId& device, std::string_view type,
+    const std::map<std::string, std::string, std::less<>>& parameters) {
+  const auto refused = [&](int error) {
+    return std::unexpected(XenError{XenCall::kStoreWrite, error, device.bus.driver_domain});
+  };
+  if (type.size() > kMaxTypeLength || !Path::is_component(type)) return refused(EINVAL);
+  if (parameters.size() > DeviceNode::kMaxParameters) return refused(E2BIG);
+  const Path directory = device.directory();
+  const auto is_there = store.exists(directory);
+  if (!is_there) return std::unexpected(is_there.error());
+  if (*is_there) return refused(EEXIST);
+  for (const auto& [name, value] : parameters) {
+    const auto path = directory.child(name);
+    if (!path || is_own_node(name)) return refused(EINVAL);
+    if (value.size() > DeviceNode::kMaxValue) return refused(E2BIG);
+    if (auto done = store.write(*path, value); !done) return done;
+  }
+  return store.write(directory / "type", type);
+}
+
+Result<void, XenError> request_detach(StoreOps& store, const DeviceNodeId& device,
+                                      DetachRequest how) {
+  const Path node = device.directory() / "detach";
+  if (how == DetachRequest::kNone) return store.remove(node);
+  return store.write(node, how == DetachRequest::kForce ? "force" : "1");
+}
+
+}  // namespace vmsg::xen

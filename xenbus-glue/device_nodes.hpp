@@ -1,0 +1,62 @@
+// The xenstore nodes of the devices of a bus: /local/domain/<be>/virtio-msg/<fe>/<bus>/<dev_num>/.
+// The toolstack writes them and asks for removal, the device side answers. The guest sees nothing
+// of it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenbus-glue/bus_nodes.hpp"
+
+namespace vmsg::xen {
+
+struct DeviceNodeId {
+  BusId bus;
+  std::uint16_t number = 0;
+
+  [[nodiscard]] Path directory() const;
+  friend auto operator<=>(const DeviceNodeId&, const DeviceNodeId&) = default;
+};
+
+enum class AttachStatus : std::uint8_t { kNone, kAttaching, kAttached, kDetaching, kFailed };
+[[nodiscard]] std::string_view to_string(AttachStatus status);
+
+enum class DetachRequest : std::uint8_t { kNone, kGraceful, kForce };
+
+/// A device as the toolstack wrote it.
+struct DeviceNode {
+  static constexpr std::size_t kMaxParameters = 64;
+  static constexpr std::size_t kMaxValue = 1024;
+
+  std::string type;
+  std::map<std::string, std::string, std::less<>> parameters;  // all nodes but the ones below
+  DetachRequest detach = DetachRequest::kNone;
+  AttachStatus status = AttachStatus::kNone;
+  std::string error;
+};
+
+[[nodiscard]] Result<std::vector<std::uint16_t>, XenError> list_devices(StoreOps& store,
+                                                                        const BusId& bus);
+/// nullopt when there is no such device. A device without a valid `type` is malformed.
+[[nodiscard]] Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
+                                                                       const DeviceNodeId& device);
+/// Writes `status`, and `error` for kFailed (removes it otherwise).
+[[nodiscard]] Result<void, XenError> write_device_status(StoreOps& store,
+                                                         const DeviceNodeId& device,
+                                                         AttachStatus status,
+                                                         std::string_view error = {});
+[[nodiscard]] Result<void, XenError> remove_device(StoreOps& store, const DeviceNodeId& device);
+
+/// Toolstack, inside of transact(): EEXIST when the number is taken, EINVAL for a bad parameter
+/// name, E2BIG for too many or too long ones.
+[[nodiscard]] Result<void, XenError> create_device(
+    StoreOps& store, const DeviceNodeId& device, std::string_view type,
+    const std::map<std::string, std::string, std::less<>>& parameters);
+[[nodiscard]] Result<void, XenError> request_detach(StoreOps& store, const DeviceNodeId& device,
+                                                    DetachRequest how);
+
+}  // namespace vmsg::xen
