@@ -33,7 +33,7 @@ int error_of_name(std::string_view name) {
 
 }  // namespace
 
-void Buffer::Free::operator()(char* bytes) const noexcept { std::free(bytes); }
+void Buffer::Free::operator()(char* block) const noexcept { std::free(block); }
 
 Buffer Buffer::copy_of(std::string_view text) {
   Buffer buffer = make_buffer(text.size());
