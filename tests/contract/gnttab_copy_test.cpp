@@ -235,6 +235,7 @@ TEST_F(GnttabCopyContract, SeventeenSegmentsInOneCall) {
   const PeerArea page = guest().share(self(), 1);
   guest().fill(page, 0, 17, 'm');
   std::vector<Segment> segments;
+  segments.reserve(17);
   for (std::size_t i = 0; i < 17; ++i)
     segments.push_back(from_guest(grant(page.references[0], i), buffer.data() + 2 * i, 1));
 
@@ -249,6 +250,7 @@ TEST_F(GnttabCopyContract, AThousandAndMoreSegmentsInOneCall) {
   guest().fill(pages, 0, 2 * kPageSize, 'k');
   constexpr std::size_t kCount = 1200;
   std::vector<Segment> segments;
+  segments.reserve(kCount);
   for (std::size_t i = 0; i < kCount; ++i)
     segments.push_back(from_guest(grant(pages.references[i % 2], 3 * i), buffer.data() + 3 * i, 3));
 
@@ -262,6 +264,7 @@ TEST_F(GnttabCopyContract, AThousandAndMoreSegmentsInOneCall) {
 TEST_F(GnttabCopyContract, ABadSegmentFarBackIsReportedWhereItIs) {
   const PeerArea page = guest().share(self(), 1);
   std::vector<Segment> segments;
+  segments.reserve(1200);
   for (std::size_t i = 0; i < 1200; ++i)
     segments.push_back(from_guest(grant(page.references[0], i), buffer.data() + i, 1));
   segments[1100] = from_guest(grant(8000, 0), buffer.data(), 1);
@@ -291,6 +294,7 @@ TEST_F(GnttabCopyContract, SegmentsAreDoneInTheOrderGiven) {
   const PeerArea page = guest().share(self(), 1);
   buffer.replace(0, 2, "12");
   std::vector<Segment> segments;
+  segments.reserve(80);
   for (int i = 0; i < 40; ++i) {
     segments.push_back(to_guest(buffer.data() + 1, grant(page.references[0], 0), 1));
     segments.push_back(to_guest(buffer.data() + 0, grant(page.references[0], 0), 1));

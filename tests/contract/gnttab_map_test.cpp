@@ -338,7 +338,8 @@ TEST_F(GnttabContract, UnmapNotifyWithAPortThatIsNotOursRefusesTheMapping) {
 
   const auto mapping = map_notifying(page, -1, 999);
 
-  EXPECT_FALSE(mapping.has_value());
+  ASSERT_FALSE(mapping.has_value());
+  EXPECT_EQ(mapping.error(), EINVAL);
 }
 
 TEST_F(GnttabContract, KilledMapperClearsTheByteAndSendsTheEvent) {

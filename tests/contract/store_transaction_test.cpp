@@ -206,14 +206,6 @@ TEST_F(StoreContract, ATransactionOfAClosedConnectionIsGone) {
   EXPECT_EQ(store.write(at("a"), "mine"), 0);
 }
 
-TEST_F(StoreContract, ATransactionOfAKilledProcessIsGone) {
-  neighbour().must("xs-begin", 5);
-
-  neighbour().die();
-
-  EXPECT_EQ(neighbour().must("xs-begin", 5).at(0), "5");
-}
-
 TEST_F(StoreContract, ARemovalInATransactionTakesTheWholeSubtree) {
   ASSERT_EQ(store.write(at("dir/a/b"), ""), 0);
   const auto transaction = store.begin().value();
