@@ -14,8 +14,8 @@ namespace vmsg {
 namespace {
 
 // Relative to our own home in xenstore, so that dom0 and a driver domain do the same.
-const xen::Path kBuses = xen::Path::home("backend") / "virtio-msg";
-const xen::Path kDevices = xen::Path::home("virtio-msg");
+xen::Path buses_path() { return xen::Path::home("backend") / "virtio-msg"; }
+xen::Path devices_path() { return xen::Path::home("virtio-msg"); }
 
 /// The bus that a path below `virtio-msg/<fe>/<bus>` of our home belongs to.
 std::optional<xen::BusId> bus_of_device_path(xen::DomainId own, std::string_view path) {
@@ -82,12 +82,13 @@ Result<void, std::string> Backend::start() {
     return {};
   };
   // A new watch reports once at once, which takes up what is there already.
-  if (auto made = set(kBuses, buses_watch_, [this](const auto& report) { buses_changed(report); });
+  if (auto made =
+          set(buses_path(), buses_watch_, [this](const auto& report) { buses_changed(report); });
       !made) {
     return made;
   }
-  if (auto made =
-          set(kDevices, devices_watch_, [this](const auto& report) { devices_changed(report); });
+  if (auto made = set(devices_path(), devices_watch_,
+                      [this](const auto& report) { devices_changed(report); });
       !made) {
     return made;
   }

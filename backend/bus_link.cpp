@@ -135,12 +135,17 @@ bool BusLink::eject(std::uint16_t number) {
 void BusLink::detach(std::uint16_t number) {
   const auto found = served_.find(number);
   if (found == served_.end() || found->second.is_leaving) return;
-  found->second.is_leaving = true;
-  found->second.reset_timer.reset();
-  endpoint_->detach(number, now());
-  static_cast<void>(found->second.session->release_all());
+  take_off(number, found->second);
   post([this] { finish_leaving(); });
   finish_turn();
+}
+
+void BusLink::take_off(std::uint16_t number, Served& served) {
+  served.is_leaving = true;
+  served.reset_timer.reset();
+  endpoint_->detach(number, now());
+  // Whether it is done at once or later, finish_leaving() sees it.
+  static_cast<void>(served.session->release_all());
 }
 
 void BusLink::finish_leaving() {
@@ -204,9 +209,9 @@ void BusLink::open() {
 void BusLink::close() {
   if (std::exchange(is_closed_, true)) return;
   port_.close();
-  std::vector<std::uint16_t> numbers;
-  for (const auto& [number, served] : served_) numbers.push_back(number);
-  for (const std::uint16_t number : numbers) detach(number);
+  for (auto& [number, served] : served_) {
+    if (!served.is_leaving) take_off(number, served);
+  }
   post([this] { finish_leaving(); });
 }
 

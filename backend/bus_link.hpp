@@ -111,6 +111,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   void finish_turn();
   void fail(std::string why);
   void post(std::function<void()> work);
+  void take_off(std::uint16_t number, Served& served);
   void finish_leaving();
   void log_frame(const char* direction, std::span<const std::byte> frame) const;
 

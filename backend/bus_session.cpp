@@ -230,9 +230,7 @@ void BusSession::sync_devices() {
     const auto known = devices_.find(number);
     const auto node = xen::read_device(services_.store, {id_, number});
     if (!node) {
-      if (known == devices_.end()) {
-        set_status(number, AttachStatus::kFailed, xen::to_string(node.error()));
-      }
+      if (known == devices_.end()) refuse_device(number, xen::to_string(node.error()));
       continue;
     }
     if (!*node) continue;  // removed between the two calls
@@ -245,6 +243,9 @@ void BusSession::sync_devices() {
 }
 
 void BusSession::drop_vanished(const std::vector<std::uint16_t>& numbers) {
+  std::erase_if(refused_, [&](std::uint16_t number) {
+    return std::ranges::find(numbers, number) == numbers.end();
+  });
   // A directory that was removed without a request is a removal at once.
   std::vector<AttachedDevice*> vanished;
   for (const auto& [number, attached] : devices_) {
@@ -260,20 +261,20 @@ void BusSession::add_device(std::uint16_t number, const xen::DeviceNode& node) {
     check(xen::remove_device(services_.store, {id_, number}), "remove the device");
     return;
   }
-  if (node.status == AttachStatus::kFailed) return;
+  if (refused_.contains(number)) return;
   if (devices_.size() >= services_.limits.devices_per_bus) {
-    return set_status(number, AttachStatus::kFailed,
-                      fmt::format("a bus may have {} devices", services_.limits.devices_per_bus));
+    return refuse_device(
+        number, fmt::format("a bus may have {} devices", services_.limits.devices_per_bus));
   }
   auto device = services_.catalog.create(node.type, node.parameters);
-  if (!device) return set_status(number, AttachStatus::kFailed, device.error());
+  if (!device) return refuse_device(number, device.error());
 
   auto attached = std::make_unique<AttachedDevice>();
   attached->number = number;
   attached->device = std::move(*device);
   if (link_ != nullptr && own_ == XenbusState::kConnected) {
     if (const auto done = link_->attach(number, *attached->device, true); !done) {
-      return set_status(number, AttachStatus::kFailed, done.error());
+      return refuse_device(number, done.error());
     }
   }
   devices_[number] = std::move(attached);
@@ -339,10 +340,23 @@ void BusSession::finish_detach(std::uint16_t number) {
   log_.info("dev{}: detached", number);
 }
 
+void BusSession::refuse_device(std::uint16_t number, const std::string& why) {
+  // Our own answer changes the directory, which brings us back here: it is judged once.
+  if (refused_.insert(number).second) set_status(number, AttachStatus::kFailed, why);
+}
+
 void BusSession::set_status(std::uint16_t number, AttachStatus status, const std::string& error) {
   if (!error.empty()) log_.warning("dev{}: {}", number, error);
-  check(xen::write_device_status(services_.store, {id_, number}, status, error),
-        "write the device's status");
+  const xen::DeviceNodeId device{id_, number};
+  // As with the bus's state: a directory that has just been removed must not come back.
+  const auto written =
+      services_.store.transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
+        const auto present = store.exists(device.directory() / "type");
+        if (!present) return std::unexpected(present.error());
+        if (!*present) return {};
+        return xen::write_device_status(store, device, status, error);
+      });
+  check(written, "write the device's status");
 }
 
 }  // namespace vmsg

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -87,6 +88,7 @@ class BusSession final : public BusLinkListener {
   void add_device(std::uint16_t number, const xen::DeviceNode& node);
   void start_detach(AttachedDevice& device, xen::DetachRequest how);
   void finish_detach(std::uint16_t number);
+  void refuse_device(std::uint16_t number, const std::string& why);
   void set_status(std::uint16_t number, xen::AttachStatus status, const std::string& error = {});
 
   const xen::BusId id_;
@@ -102,6 +104,7 @@ class BusSession final : public BusLinkListener {
   bool is_over_ = false;
   bool is_removing_ = false;
 
+  std::set<std::uint16_t> refused_;  // in the store, judged, and not served
   // The link uses the devices, so it is declared after them and goes first.
   std::map<std::uint16_t, std::unique_ptr<AttachedDevice>> devices_;
   std::unique_ptr<BusLink> link_;

@@ -31,6 +31,11 @@ if(VMSG_SANITIZE)
     -fsanitize=${VMSG_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE)
   target_link_options(vmsg_base INTERFACE -fsanitize=${VMSG_SANITIZE})
 endif()
+if(VMSG_FUZZ)
+  # libFuzzer sees where inputs get only in code that is compiled for it: the libraries too, not
+  # just the targets. Without this it throws dice.
+  target_compile_options(vmsg_base INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # vmsg_library(NAME SOURCES... [LINK targets...]): one static library a folder.
 function(vmsg_library name)

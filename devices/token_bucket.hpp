@@ -41,8 +41,15 @@ class TokenBucket {
                                    static_cast<double>(kSecond));
     // What is too little for a token stays earned: the clock moves only when tokens do.
     if (earned == 0) return;
-    tokens_ = std::min(per_second_, tokens_ + earned);
-    refilled_at_ = now_ns;
+    if (tokens_ + earned >= per_second_) {
+      tokens_ = per_second_;
+      refilled_at_ = now_ns;
+    } else {
+      tokens_ += earned;
+      refilled_at_ +=
+          static_cast<std::uint64_t>(static_cast<double>(earned) * static_cast<double>(kSecond) /
+                                     static_cast<double>(per_second_));
+    }
   }
 
   std::uint64_t per_second_;

@@ -264,8 +264,9 @@ std::uint16_t BusEndpoint::Impl::set_queue_port(const QueueEventChannelRequest& 
     case QueueState::kUnavailable:
       return VMSG_XEN_QEC_NO_SUCH_QUEUE;
     case QueueState::kIdle:
-      return VMSG_XEN_QEC_NOT_NOW;
     case QueueState::kConfigured:
+      // Nobody serves it yet, so nobody could hear of a kick.
+      return VMSG_XEN_QEC_NOT_NOW;
     case QueueState::kEnabled:
       break;
   }

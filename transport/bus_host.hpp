@@ -27,7 +27,7 @@ class BusHost {
   BusHost& operator=(const BusHost&) = delete;
   virtual ~BusHost() = default;
 
-  /// Binds a port of the driver side for a queue that is configured, in place of one bound before.
+  /// Binds a port of the driver side for a queue that is enabled, in place of one bound before.
   /// On failure the queue is without a port. The port is given up again by unbind_queue_port(), and
   /// by the queue's QueueHost when it is asked to release() the queue or release_all().
   [[nodiscard]] virtual PortAnswer bind_queue_port(std::uint16_t device, std::uint32_t queue,

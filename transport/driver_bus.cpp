@@ -20,6 +20,7 @@ DriverRequests::Done completing(DriverBus::Done<Value> done, Check check, Get ge
       return done(std::unexpected(RequestFailure::kBadResponse));
     }
     if constexpr (std::is_void_v<Value>) {
+      get(*response);
       done({});
     } else {
       done(get(*response));

@@ -25,8 +25,8 @@ class [[nodiscard]] DriverTask {
       struct ToAwaiter {
         bool await_ready() noexcept { return false; }
         std::coroutine_handle<> await_suspend(Handle self) noexcept {
-          const auto awaiter = self.promise().awaiter;
-          return awaiter ? awaiter : std::noop_coroutine();
+          const auto waits = self.promise().awaiter;
+          return waits ? waits : std::noop_coroutine();
         }
         void await_resume() noexcept {}
       };

@@ -106,7 +106,9 @@ void Watches::note(std::string_view path, std::string_view token) {
 void Watches::report_one() {
   const std::uint64_t token = dirty_.front();
   dirty_.pop_front();
-  Entry& entry = entries_.at(token);  // cancel() takes a token out of dirty_, so it is there
+  const auto found = entries_.find(token);
+  VMSG_INVARIANT(found != entries_.end());  // cancel() takes a token out of dirty_
+  Entry& entry = found->second;
   entry.is_dirty = false;
   const std::vector<std::string> paths = std::exchange(entry.paths, {});
   const bool is_everything = std::exchange(entry.is_everything, false);

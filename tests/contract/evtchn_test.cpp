@@ -12,8 +12,6 @@
 namespace vmsg::contract {
 namespace {
 
-using testing::Test;
-
 class EvtchnContract : public ContractTest {
  protected:
   // A channel offered by the guest and bound by us, with the event of the bind already consumed.

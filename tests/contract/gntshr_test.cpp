@@ -2,6 +2,7 @@
 // guest as the one who maps.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <set>
 #include <string>
@@ -60,7 +61,7 @@ TEST_F(GntshrContract, TheOtherSideSeesWhatWeWriteAndWeSeeWhatItWrites) {
   ASSERT_NE(page, nullptr);
   const PeerArea mapped = guest().map(self(), references[0]);
 
-  std::memcpy(page, "ours", 4);
+  std::ranges::copy(std::string("ours"), page);
   EXPECT_EQ(guest().peek(mapped, 0, 4), "ours");
 
   guest().fill(mapped, 8, 4, 't');
@@ -96,7 +97,7 @@ TEST_F(GntshrContract, UnshareSucceedsWhileTheOtherSideHasItMapped) {
   std::vector<std::uint32_t> references(1);
   char* const page = share(references);
   ASSERT_NE(page, nullptr);
-  std::memcpy(page, "kept", 4);
+  std::ranges::copy(std::string("kept"), page);
   const PeerArea mapped = guest().map(self(), references[0]);
 
   EXPECT_EQ(unshare(page, 1), 0);

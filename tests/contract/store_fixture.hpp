@@ -57,12 +57,6 @@ class StoreGuestContract : public StoreContract {
   [[nodiscard]] static std::string guests(char right) {
     return right + std::to_string(guest().domain());
   }
-  // In directories of 100: the names in one directory are limited by themselves.
-  void make_nodes(const std::string& directory, int count) {
-    for (int i = 0; i < count; ++i)
-      ASSERT_EQ(
-          store.write(directory + '/' + std::to_string(i / 100) + '/' + std::to_string(i), ""), 0);
-  }
   [[nodiscard]] static std::string hex(const std::string& text);
 };
 

@@ -80,8 +80,8 @@ TEST_F(StoreContract, EmptyDirectoryIsNotAMissingOne) {
 
 TEST_F(StoreContract, ADirectoryThatExceedsOneMessageIsListedWhole) {
   Names names;
-  for (int i = 1000; i < 1500; ++i) {
-    names.push_back("a-rather-long-name-" + std::to_string(i));
+  for (int i = 100; i < 200; ++i) {
+    names.push_back("a-name-of-sixty-characters-so-that-few-nodes-are-enough-" + std::to_string(i));
     ASSERT_EQ(store.write(at("many/" + names.back()), ""), 0);
   }
 

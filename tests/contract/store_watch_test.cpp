@@ -275,11 +275,11 @@ TEST_F(StoreContract, InAStormOfWritesTheLastOneIsSeen) {
   watch_quietly(store, at("storm"), "token");
   Store reader;
 
-  neighbour().must("xs-count-up", at("storm"), 500);
+  neighbour().must("xs-count-up", at("storm"), 200);
 
   std::string seen;
   while (store.event_fired_so_far()) seen = reader.read(at("storm")).value_or("");
-  EXPECT_EQ(seen, "500");
+  EXPECT_EQ(seen, "200");
 }
 
 TEST_F(StoreContract, AReaderThatKeepsUpWithAStormSeesTheLastWrite) {
@@ -288,23 +288,23 @@ TEST_F(StoreContract, AReaderThatKeepsUpWithAStormSeesTheLastWrite) {
   Store writer;
 
   std::string seen;
-  for (int i = 1; i <= 300; ++i) {
+  for (int i = 1; i <= 150; ++i) {
     ASSERT_EQ(writer.write(at("storm"), std::to_string(i)), 0);
     if (i % 7 == 0 && store.event_fired_so_far()) seen = reader.read(at("storm")).value_or("");
   }
   while (store.event_fired_so_far()) seen = reader.read(at("storm")).value_or("");
 
-  EXPECT_EQ(seen, "300");
+  EXPECT_EQ(seen, "150");
 }
 
 TEST_F(StoreContract, ManyWatchesOnOneConnection) {
-  for (int i = 0; i < 200; ++i) {
+  for (int i = 0; i < 100; ++i) {
     watch_quietly(store, at("w" + std::to_string(i)), std::to_string(i));
   }
 
-  ASSERT_EQ(store.write(at("w137"), "x"), 0);
+  ASSERT_EQ(store.write(at("w87"), "x"), 0);
 
-  EXPECT_EQ(store.next_event(), (WatchEvent{at("w137"), "137"}));
+  EXPECT_EQ(store.next_event(), (WatchEvent{at("w87"), "87"}));
 }
 
 TEST_F(StoreContract, SpecialWatchesStartWithAnEventToo) {

@@ -7,9 +7,10 @@
 //   wait                   -> the next port that fires, unmasked again
 //   share DOMID COUNT      -> first reference
 //   map DOMID REF          -> the first byte of the page, as a number
-//   put BYTE               -> ok: into the page shared or mapped last
-//   copy DOMID REF         -> status of a copy of one page from there
-//   pound DOMID REF        -> "pounding", then copies from there for ever
+//   map-notify DOMID REF   -> the same; when it ends, byte 0 is cleared and the port bound last
+//   notified put BYTE               -> ok: into the page shared or mapped last copy DOMID REF ->
+//   status of a copy of one page from there pound DOMID REF        -> "pounding", then copies from
+//   there for ever
 // An error answers "errno N".
 #include <sys/mman.h>
 
@@ -46,7 +47,8 @@ class Actor {
     if (verb == "offer") {
       answer(xenevtchn_bind_unbound_port(events_, first));
     } else if (verb == "bind") {
-      answer(xenevtchn_bind_interdomain(events_, first, second));
+      port_ = xenevtchn_bind_interdomain(events_, first, second);
+      answer(port_);
     } else if (verb == "notify") {
       answer(xenevtchn_notify(events_, first));
     } else if (verb == "flood") {
@@ -81,6 +83,10 @@ class Actor {
       page_ = static_cast<unsigned char*>(
           xengnttab_map_grant_ref(gnttab_, first, second, PROT_READ | PROT_WRITE));
       answer(page_ == nullptr ? -1 : *page_);
+    } else if (verb == "map-notify") {
+      page_ = static_cast<unsigned char*>(xengnttab_map_grant_ref_notify(
+          gnttab_, first, second, PROT_READ | PROT_WRITE, 0, static_cast<evtchn_port_t>(port_)));
+      answer(page_ == nullptr ? -1 : *page_);
     } else if (verb == "put") {
       *page_ = static_cast<unsigned char>(first);
       answer(0);
@@ -112,6 +118,7 @@ class Actor {
   xengnttab_handle* gnttab_;
   xengntshr_handle* gntshr_;
   unsigned char* page_ = nullptr;
+  int port_ = -1;
   std::array<unsigned char, 4096> buffer_{};
 };
 

@@ -21,12 +21,12 @@ namespace {
 
 constexpr std::uint64_t kListenerId = 0;
 constexpr std::uint64_t kStopId = 1;
-constexpr std::size_t kReadSize = 64 * 1024;
+constexpr std::size_t kReadSize = 65536;
 // The largest request is a mapping of 64 Ki grants.
-constexpr std::size_t kMaxPayload = 64 * 1024 * sizeof(GrantName);
-constexpr std::size_t kMaxControl = 64 * 1024;
+constexpr std::size_t kMaxPayload = 65536 * sizeof(GrantName);
+constexpr std::size_t kMaxControl = 65536;
 // A client that does not read what it asked for is cut off here.
-constexpr std::size_t kMaxBacklog = 16 * 1024 * 1024;
+constexpr std::size_t kMaxBacklog = 16777216;
 
 template <typename T>
 std::span<const std::byte> bytes_of(const T& value) {

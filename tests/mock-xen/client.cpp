@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <xentoollog.h>
@@ -14,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <string_view>
 #include <utility>
@@ -87,6 +89,25 @@ bool count_down(FailureTable& table, Call call, int& error) {
     return true;
   }
   return false;
+}
+
+// Maps the segment, or finds it mapped: handles of one world in one process share one mapping, so
+// that their atomics are the same objects to the language (and to ThreadSanitizer).
+std::shared_ptr<Segment> map_segment(int fd) {
+  static std::mutex mutex;
+  static std::map<std::pair<dev_t, ino_t>, std::weak_ptr<Segment>> mapped;
+  struct stat status{};
+  if (::fstat(fd, &status) != 0) return nullptr;
+  const std::lock_guard lock(mutex);
+  std::erase_if(mapped, [](const auto& known) { return known.second.expired(); });
+  std::weak_ptr<Segment>& entry = mapped[{status.st_dev, status.st_ino}];
+  if (std::shared_ptr<Segment> segment = entry.lock()) return segment;
+  void* const at = ::mmap(nullptr, sizeof(Segment), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (at == MAP_FAILED) return nullptr;
+  std::shared_ptr<Segment> segment(static_cast<Segment*>(at),
+                                   [](Segment* gone) { ::munmap(gone, sizeof(Segment)); });
+  entry = segment;
+  return segment;
 }
 
 int connect_socket(const std::string& name) {
@@ -186,15 +207,15 @@ std::unique_ptr<Client> Client::connect(Service service, Call opening) {
     return nullptr;
   }
   const int segment_fd = fds.take_first();
-  void* const mapped =
-      ::mmap(nullptr, sizeof(Segment), PROT_READ | PROT_WRITE, MAP_SHARED, segment_fd, 0);
+  client->segment_ = map_segment(segment_fd);
   const int error = errno;
   ::close(segment_fd);
-  if (mapped == MAP_FAILED) {
+  if (!client->segment_) {
     errno = error;
     return nullptr;
   }
-  client->segment_ = static_cast<Segment*>(mapped);
+  client->incarnation_ = client->segment_->domains[client->hello_.domain_slot].incarnation.load(
+      std::memory_order_acquire);
   client->extra_fd_ = fds.take_first();
 
   if (const int injected = client->injected(opening); injected != 0) {
@@ -207,7 +228,6 @@ std::unique_ptr<Client> Client::connect(Service service, Call opening) {
 
 Client::~Client() {
   const int error = errno;
-  if (segment_ != nullptr) ::munmap(segment_, sizeof(Segment));
   if (extra_fd_ >= 0) ::close(extra_fd_);
   if (fd_ >= 0) ::close(fd_);
   errno = error;
@@ -216,6 +236,12 @@ Client::~Client() {
 int Client::take_extra_fd() { return std::exchange(extra_fd_, -1); }
 
 bool Client::is_ours() const { return pid_ == ::getpid(); }
+
+bool Client::is_domain_alive() const {
+  const DomainArea& area = segment_->domains[hello_.domain_slot];
+  return area.incarnation.load(std::memory_order_acquire) == incarnation_ &&
+         area.alive.load(std::memory_order_acquire) != 0;
+}
 
 int Client::injected(Call call) const {
   DomainArea& area = segment_->domains[hello_.domain_slot];

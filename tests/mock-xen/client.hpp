@@ -62,6 +62,8 @@ class Client {
   std::uint32_t handle_slot() const { return hello_.handle_slot; }
   std::uint32_t domain_slot() const { return hello_.domain_slot; }
   Segment& segment() const { return *segment_; }
+  /// False once the domain has been destroyed.
+  bool is_domain_alive() const;
   /// The descriptor that came with the hello besides the segment; the caller takes it over.
   int take_extra_fd();
 
@@ -87,8 +89,9 @@ class Client {
   int extra_fd_ = -1;
   std::uint32_t domid_ = 0;
   int pid_ = 0;
+  std::uint32_t incarnation_ = 0;  ///< of the domain, when we connected
   HelloReply hello_;
-  Segment* segment_ = nullptr;
+  std::shared_ptr<Segment> segment_;
 };
 
 /// "NAME: not mocked" on stderr, once a process and name; sets errno to ENOSYS.

@@ -217,6 +217,10 @@ xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* xce) {
   }
   evtchn_port_t port = 0;
   if (::read(xce->events.get(), &port, sizeof(port)) != sizeof(port)) return -1;
+  // ORDER: acquire, pairs with try_raise(): what the sender wrote before it notified is seen.
+  if (port < kMaxPorts) {
+    static_cast<void>(own_area(*xce).ports[port].load(std::memory_order_acquire));
+  }
   xce->client->count(Counter::kEvents);
   return static_cast<int>(port);
 }

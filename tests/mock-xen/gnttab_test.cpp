@@ -108,7 +108,7 @@ TEST_F(GrantsDeathTest, UseAfterUnmapFaults) {
   char* const mapped = map(1);
   ASSERT_EQ(unmap(mapped, 1), 0);
 
-  EXPECT_EXIT(*static_cast<volatile char*>(mapped) = 1, testing::KilledBySignal(SIGSEGV), "");
+  EXPECT_DEATH(*static_cast<volatile char*>(mapped) = 1, "");
 }
 
 TEST_F(GrantsDeathTest, WriteToAReadOnlyMappingFaults) {
@@ -116,7 +116,7 @@ TEST_F(GrantsDeathTest, WriteToAReadOnlyMappingFaults) {
   char* const mapped = map(1, PROT_READ);
   ASSERT_NE(mapped, nullptr);
 
-  EXPECT_EXIT(*static_cast<volatile char*>(mapped) = 1, testing::KilledBySignal(SIGSEGV), "");
+  EXPECT_DEATH(*static_cast<volatile char*>(mapped) = 1, "");
   EXPECT_EQ(unmap(mapped, 1), 0);
 }
 

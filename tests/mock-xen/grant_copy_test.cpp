@@ -261,6 +261,22 @@ TEST_F(GrantCopy, ARefusedSegmentLosesThePiecesOfItsBatch) {
   EXPECT_EQ(segments[17].status, kUntouched);
 }
 
+TEST_F(GrantCopy, ADestroyedDomainCopiesNothing) {
+  xen.create_domain(5);
+  const Gnttab mapper = open_gnttab(5);
+  std::uint32_t for_five = 0;
+  char* const other = share(guest.get(), 5, true, for_five);
+  Segment read = from_guest(buffer.data(), 1);
+  read.source.foreign.ref = for_five;
+  ASSERT_EQ(xengnttab_grant_copy(mapper.get(), 1, &read), 0);
+  ASSERT_EQ(read.status, GNTST_okay);
+
+  xen.destroy_domain(5);
+
+  EXPECT_THAT(xengnttab_grant_copy(mapper.get(), 1, &read), FailsWith(ENXIO));
+  EXPECT_EQ(xengntshr_unshare(guest.get(), other, 1), 0);
+}
+
 TEST_F(GrantCopy, CountersTellWhatWasDone) {
   std::vector<Segment> segments = {from_guest(&buffer[0], 10), from_guest(&buffer[50], 20)};
   segments[1].source.foreign.ref = ref + 1;

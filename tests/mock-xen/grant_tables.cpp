@@ -74,15 +74,13 @@ void GrantTables::domain_destroyed(std::uint16_t domid) {
     if (!page.used) continue;
     area->grants[ref].store(0, std::memory_order_seq_cst);
     page.ending = true;
-    if (page.maps == 0) page = {};
+    if (page.maps == 0) free_ref(*domain, ref);
   }
 }
 
 bool GrantTables::is_dying_domain_done(std::uint16_t domid) const {
   const Domain* const domain = find(domid);
-  return domain != nullptr && domain->dying &&
-         std::none_of(domain->pages.begin(), domain->pages.end(),
-                      [](const Page& page) { return page.used; });
+  return domain != nullptr && domain->dying && domain->used_refs == 0;
 }
 
 void GrantTables::forget_domain(std::uint16_t domid) { domains_.erase(domid); }
@@ -168,6 +166,7 @@ Result<SharedPages, int> GrantTables::share(const Handle& handle, std::uint32_t 
     area.grants[ref].store(entry.pack(), std::memory_order_release);
   }
   domain.shared_pages += count;
+  domain.used_refs += count;
   const std::uint64_t id = next_id_++;
   shares_[id] = {.handle = handle.id,
                  .domid = handle.domid,
@@ -210,6 +209,11 @@ bool GrantTables::is_copying(std::uint16_t domid, std::uint32_t ref) const {
   });
 }
 
+void GrantTables::free_ref(Domain& domain, std::uint32_t ref) {
+  domain.pages[ref] = {};
+  --domain.used_refs;
+}
+
 bool GrantTables::try_end(std::uint16_t domid, std::uint32_t ref) {
   Domain& domain = *find(domid);
   Page& page = domain.pages[ref];
@@ -222,7 +226,7 @@ bool GrantTables::try_end(std::uint16_t domid, std::uint32_t ref) {
     word.store(before, std::memory_order_seq_cst);
     return false;
   }
-  page = {};
+  free_ref(domain, ref);
   // The next one to get the page finds it zeroed, as from the kernel.
   [[maybe_unused]] const int punched =
       ::fallocate(domain.memory.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -315,7 +319,7 @@ void GrantTables::finish_unmap(const Mapping& mapping) {
     --page.maps;
     if (!page.ending || page.maps != 0) continue;
     if (granter.dying) {
-      page = {};
+      free_ref(granter, grant.ref);
     } else if (!try_end(domid, grant.ref)) {
       waiting_for_copies_.push_back(grant);
     }

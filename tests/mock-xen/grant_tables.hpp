@@ -99,6 +99,7 @@ class GrantTables {
     GrantLimits limits;
     std::uint32_t shared_pages = 0;
     std::uint32_t mapped_pages = 0;
+    std::uint32_t used_refs = 0;
     bool dying = false;
   };
   struct Share {
@@ -129,6 +130,7 @@ class GrantTables {
   void end_share(const Share& share);
   void begin_unmap(std::uint64_t id);
   void finish_unmap(const Mapping& mapping);
+  static void free_ref(Domain& domain, std::uint32_t ref);
   bool try_end(std::uint16_t domid, std::uint32_t ref);
   bool is_copying(std::uint16_t domid, std::uint32_t ref) const;
 

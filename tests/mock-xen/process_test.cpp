@@ -90,6 +90,25 @@ TEST_F(Processes, PagesOfAKilledGuestLiveWhileTheyAreMapped) {
   EXPECT_EQ(xengnttab_unmap(backend.get(), mapped, 1), 0);
 }
 
+TEST_F(Processes, AKilledProcessIsToldByItsUnmapNotification) {
+  const Evtchn guest = open_evtchn(kGuest);
+  const Gntshr memory = open_gntshr(kGuest);
+  const int offered = xenevtchn_bind_unbound_port(guest.get(), 0);
+  std::uint32_t ref = 0;
+  auto* const page = static_cast<char*>(xengntshr_share_pages(memory.get(), 0, 1, &ref, 1));
+  *page = 9;
+  const auto backend = start_actor(0);
+  backend->ask("bind 3 " + std::to_string(offered));
+  ASSERT_EQ(backend->ask("map-notify 3 " + std::to_string(ref)), "9");
+
+  backend->kill();
+
+  EXPECT_EQ(xenevtchn_pending(guest.get()), offered);
+  EXPECT_EQ(*page, 0);
+  EXPECT_THAT(xen.what_is_left(0), IsEmpty());
+  EXPECT_EQ(xengntshr_unshare(memory.get(), page, 1), 0);
+}
+
 TEST_F(Processes, ASuccessorTakesOverFromAKilledBackend) {
   const Evtchn guest = open_evtchn(kGuest);
   const int offered = xenevtchn_bind_unbound_port(guest.get(), 0);

@@ -43,9 +43,13 @@ TEST_F(QueueChannel, PortZeroTakesItAway) {
   EXPECT_THAT(host.ports, IsEmpty());
 }
 
-TEST_F(QueueChannel, AQueueThatIsConfiguredCanHaveOne) {
+TEST_F(QueueChannel, AQueueThatIsConfiguredCanHaveOneOnceItIsEnabled) {
   auto request = ProtocolDriver::good_queue(1);
   request.flags = 0;
+  driver(5).set_queue(request);
+  EXPECT_EQ(status_of({.dev_num = 5, .vq_index = 1, .port = 9}), VMSG_XEN_QEC_NOT_NOW);
+
+  request.flags = VIRTIO_MSG_VQUEUE_ENABLE;
   driver(5).set_queue(request);
 
   EXPECT_EQ(status_of({.dev_num = 5, .vq_index = 1, .port = 9}), VMSG_XEN_QEC_OK);

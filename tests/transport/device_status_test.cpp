@@ -150,6 +150,18 @@ TEST_F(DeviceConformance, DEV69ABrokenDeviceUsesNothing) {
   EXPECT_THAT(sink.frames, IsEmpty());
 }
 
+TEST_F(DeviceConformance, DEV69ADeviceThatBreaksAgainAfterAResetIsStoppedAgain) {
+  driver.to_live({0});
+  endpoint->needs_reset();
+  driver.set_status(0);
+  driver.to_live({0});
+
+  endpoint->needs_reset();
+
+  EXPECT_EQ(queues.stops, 2);
+  EXPECT_FALSE(queues.is_live);
+}
+
 TEST_F(DeviceConformance, DEV69UsedEventsThatWaitAreForgottenWhenItBreaks) {
   driver.to_live({0});
   sink.room = 0;

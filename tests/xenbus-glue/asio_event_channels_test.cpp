@@ -92,9 +92,12 @@ TEST_F(AsioEventChannelsTest, ANotifyDuringAHandlerIsNotLost) {
 TEST_F(AsioEventChannelsTest, AHandlerMayCloseItsOwnPort) {
   int events = 0;
   std::optional<Pair> pair;
-  pair = connect([&] {
+  auto token = std::make_shared<int>();
+  const std::weak_ptr<int> alive = token;
+  pair = connect([&, token = std::move(token)] {
     ++events;
     pair->backend.close();
+    EXPECT_FALSE(alive.expired()) << "the handler is gone while it runs";
   });
 
   run_until([&] { return events == 1; });
@@ -103,6 +106,7 @@ TEST_F(AsioEventChannelsTest, AHandlerMayCloseItsOwnPort) {
   context.poll();
 
   EXPECT_EQ(events, 1);
+  EXPECT_TRUE(alive.expired());
 }
 
 TEST_F(AsioEventChannelsTest, AHandlerMayDestroyEverything) {

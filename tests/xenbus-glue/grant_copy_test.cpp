@@ -405,6 +405,15 @@ TEST_F(SharedRegionsTest, RefusesARegionThatRunsIntoTheNext) {
   EXPECT_TRUE(regions.share(2, base, 1).has_value());
 }
 
+TEST_F(SharedRegionsTest, RefusesARegionThatBeginsInsideAnother) {
+  SharedPages pages = share(4);
+  const GrantAddress base = *pages.address();
+  ASSERT_TRUE(regions.share(1, base, 3).has_value());
+
+  EXPECT_EQ(regions.share(2, *base.checked_add(2 * 4096), 2).error(), RegionError::kBadRange);
+  EXPECT_TRUE(regions.share(2, *base.checked_add(3 * 4096), 1).has_value());
+}
+
 TEST_F(SharedRegionsTest, KeepsToItsLimits) {
   SharedPages pages = share(10);
   const GrantAddress base = *pages.address();

@@ -65,7 +65,8 @@ Result<void, Failure> read_entropy(GuestDevice& device, GuestQueue& queue,
       const auto used = device.wait_used(queue);
       if (!used) return std::unexpected(used.error());
       if (used->written == 0 || used->written > piece) {
-        return std::unexpected(fmt::format("the device wrote {} of {} bytes", used->written, piece));
+        return std::unexpected(
+            fmt::format("the device wrote {} of {} bytes", used->written, piece));
       }
       const auto take = static_cast<std::size_t>(std::min<std::uint64_t>(used->written, wanted));
       buffers->bytes().copy_out(used->cookie * kGrantPageSize, std::span(bytes).first(take));

@@ -115,8 +115,8 @@ Result<GuestQueue*, Failure> GuestDevice::add_queue(std::uint32_t index, std::ui
   auto queue = DriverQueue::create(
       {.format = format,
        .size = size,
-       .areas = {shared[0].bytes().sub(0, sizes.descriptors), shared[1].bytes().sub(0, sizes.driver),
-                 shared[2].bytes().sub(0, sizes.device)},
+       .areas = {shared[0].bytes().sub(0, sizes.descriptors),
+                 shared[1].bytes().sub(0, sizes.driver), shared[2].bytes().sub(0, sizes.device)},
        .event_idx = selection.has(RingFeature::kEventIdx),
        .indirect = selection.has(RingFeature::kIndirectDesc),
        .in_order = selection.has(RingFeature::kInOrder)});
@@ -147,7 +147,6 @@ Result<GuestQueue*, Failure> GuestDevice::add_queue(std::uint32_t index, std::ui
   auto port = link_.make_port([&made] { made.was_used = true; });
   if (!port) return std::unexpected(port.error());
   std::optional<std::uint16_t> status;
-  Failure refused;
   const auto begun = link_.bus().queue_event_channel(
       device_.number(), index, static_cast<std::uint32_t>(port->local()), now(),
       [&](const Result<std::uint16_t, RequestFailure>& result) {
@@ -160,7 +159,8 @@ Result<GuestQueue*, Failure> GuestDevice::add_queue(std::uint32_t index, std::ui
     return std::unexpected(waited.error());
   }
   if (*status != VMSG_XEN_QEC_OK) {
-    return std::unexpected(fmt::format("queue {}: event channel refused, status {}", index, *status));
+    return std::unexpected(
+        fmt::format("queue {}: event channel refused, status {}", index, *status));
   }
   made.port = std::move(*port);
   return &made;

@@ -26,7 +26,7 @@ struct GuestQueue {
 };
 
 struct DeviceChoice {
-  FeatureSet features;               // of the device type
+  FeatureSet features;  // of the device type
   bool packed = false;
   bool event_idx = true;
   bool indirect = true;

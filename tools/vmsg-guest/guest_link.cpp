@@ -26,8 +26,8 @@ Result<std::unique_ptr<GuestLink>, Failure> GuestLink::connect(GuestLoop& loop,
   if (!events) return failed("open event channels (is xen-evtchn loaded?)", events.error());
   auto sharer = xen::GrantSharer::open();
   if (!sharer) return failed("share memory (is xen-gntalloc loaded?)", sharer.error());
-  std::unique_ptr<GuestLink> link(new GuestLink(loop, options, std::move(*store),
-                                                std::move(*events), std::move(*sharer)));
+  std::unique_ptr<GuestLink> link(
+      new GuestLink(loop, options, std::move(*store), std::move(*events), std::move(*sharer)));
   if (auto found = link->find_bus(); !found) return std::unexpected(found.error());
   if (auto done = link->shake_hands(); !done) return std::unexpected(done.error());
   if (auto started = link->start_bus(); !started) return std::unexpected(started.error());
@@ -86,9 +86,8 @@ Result<void, Failure> GuestLink::shake_hands() {
   // Whatever an earlier run left: state 1 asks for a fresh handshake.
   if (auto entered = enter(XenbusState::kInitialising); !entered) return entered;
   if (!wait_for_state([](XenbusState peer) { return peer == XenbusState::kInitWait; })) {
-    return std::unexpected(
-        fmt::format("the device side (domain {}) offers nothing: is vmsgd running there?",
-                    id_.device_domain));
+    return std::unexpected(fmt::format(
+        "the device side (domain {}) offers nothing: is vmsgd running there?", id_.device_domain));
   }
   if (auto answered = answer(); !answered) return answered;
   if (auto entered = enter(XenbusState::kInitialised); !entered) return entered;
@@ -138,7 +137,8 @@ Result<void, Failure> GuestLink::start_bus() {
   in_.emplace(*in);
   frame_.resize(answers_.max_message_size);
 
-  auto bus = DriverBus::create(*this, *this, {.max_message_size = answers_.max_message_size, .limits = {}});
+  auto bus = DriverBus::create(*this, *this,
+                               {.max_message_size = answers_.max_message_size, .limits = {}});
   if (!bus) return std::unexpected("the parameters of the bus cannot be");
   bus_ = std::move(*bus);
   loop_.set_ticker([this](Instant time) {

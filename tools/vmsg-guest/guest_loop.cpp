@@ -17,8 +17,7 @@ void GuestLoop::remove(int fd) {
   std::erase_if(sources_, [fd](const Source& source) { return source.fd == fd; });
 }
 
-bool GuestLoop::run_until(const std::function<bool()>& is_done,
-                          std::chrono::nanoseconds patience) {
+bool GuestLoop::run_until(const std::function<bool()>& is_done, std::chrono::nanoseconds patience) {
   const Instant deadline = now() + patience;
   while (!is_done()) {
     const auto wanted = ticker_ ? ticker_(now()) : std::nullopt;

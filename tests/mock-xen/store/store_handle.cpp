@@ -19,10 +19,10 @@ namespace {
 
 Buffer make_buffer(std::size_t size) {
   // NOLINTNEXTLINE(cppcoreguidelines-no-malloc): the caller of the C interface calls free()
-  auto* bytes = static_cast<char*>(std::malloc(size + 1));
-  if (bytes == nullptr) std::abort();
-  bytes[size] = '\0';
-  return {.bytes = std::unique_ptr<char, Buffer::Free>(bytes), .size = size};
+  auto* block = static_cast<char*>(std::malloc(size + 1));
+  if (block == nullptr) std::abort();
+  block[size] = '\0';
+  return {.bytes = std::unique_ptr<char, Buffer::Free>(block), .size = size};
 }
 
 int error_of_name(std::string_view name) {
@@ -33,7 +33,7 @@ int error_of_name(std::string_view name) {
 
 }  // namespace
 
-void Buffer::Free::operator()(char* bytes) const noexcept { std::free(bytes); }
+void Buffer::Free::operator()(char* block) const noexcept { std::free(block); }
 
 Buffer Buffer::copy_of(std::string_view text) {
   Buffer buffer = make_buffer(text.size());

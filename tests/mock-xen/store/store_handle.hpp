@@ -30,7 +30,7 @@ namespace vmsg::mock::store {
 /// A malloc'ed buffer with a NUL behind its end, as the library hands out.
 struct Buffer {
   struct Free {
-    void operator()(char* bytes) const noexcept;
+    void operator()(char* block) const noexcept;
   };
   std::unique_ptr<char, Free> bytes;
   std::size_t size = 0;

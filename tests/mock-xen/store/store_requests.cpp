@@ -92,7 +92,7 @@ Errno State::reply(Connection& connection, std::string_view payload) {
 }
 
 Errno State::acknowledge(Connection& connection) {
-  return reply(connection, std::string_view("OK", 3));
+  return reply(connection, std::string_view("OK\0", 3));
 }
 
 // --- Nodes.

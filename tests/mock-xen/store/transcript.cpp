@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <optional>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -213,7 +212,7 @@ class Player {
     if (reply.header.tx_id != request.tx_id) return "a reply of another transaction";
     if (reply.header.type == XS_ERROR) return reply.payload.c_str();
     if (reply.header.type != request.type) return "a reply of another type";
-    if (reply.payload == std::string_view("OK", 3)) return "OK";
+    if (reply.payload == std::string_view("OK\0", 3)) return "OK";
     std::string payload = reply.payload;
     if (request.type == XS_DIRECTORY_PART) {
       payload.replace(0, payload.find('\0'), "generation");
@@ -230,7 +229,7 @@ class Player {
       }
       const std::string path = message.payload.c_str();
       const std::string token = message.payload.substr(path.size() + 1).c_str();
-      events_.push_back("event " + connection + " " + escaped(path) + " " + escaped(token));
+      events_[connection].push_back(escaped(path) + " " + escaped(token));
     }
   }
 
@@ -238,25 +237,27 @@ class Player {
   void collect_events() {
     for (const std::string& connection : used_) {
       StoreMessage message;
-      message.payload = std::string("0", 2);
+      message.payload = std::string("0\0", 2);
       message.header = {.type = XS_GET_DOMAIN_PATH, .req_id = ++request_id_, .tx_id = 0, .len = 2};
       store_.send(connection, message);
       reply_to(connection, message.header.req_id);
     }
   }
 
+  // By connection; in the order of arrival within one.
   void write_events() {
-    // By connection; in the order of arrival within one.
-    std::ranges::stable_sort(
-        events_, {}, [](const std::string& event) { return event.substr(0, event.find(' ', 6)); });
-    for (const std::string& event : events_) out_.append(event).append("\n");
+    for (const auto& [connection, events] : events_) {
+      for (const std::string& event : events) {
+        out_.append("event ").append(connection).append(" ").append(event).append("\n");
+      }
+    }
     events_.clear();
   }
 
   StoreUnderTest& store_;
   std::string out_;
   std::set<std::string> used_;
-  std::vector<std::string> events_;
+  std::map<std::string, std::vector<std::string>> events_;
   std::uint32_t request_id_ = 0;
 };
 

@@ -1,5 +1,6 @@
-// The transcripts, played to the engine; and, as the program xenstored_transcript_test, to
-// Debian's xenstored. With STORE_TRANSCRIPT_PRINT=1 it prints what the store said.
+// The transcripts, played to the engine; and, as the program xenstored-transcripts, to Debian's
+// xenstored (see transcripts-on-xenstored). With STORE_TRANSCRIPT_PRINT=1 it prints what the store
+// said.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -15,12 +16,16 @@
 namespace vmsg::mock::store {
 namespace {
 
+const char* environment(const char* name) {
+  return std::getenv(name);  // NOLINT(concurrency-mt-unsafe): one thread
+}
+
 class StoreTranscript : public testing::TestWithParam<Transcript> {};
 
 TEST_P(StoreTranscript, IsWhatTheStoreSays) {
 #ifdef VMSG_STORE_IS_XENSTORED
-  const char* xenstored = std::getenv("STORE_LAB_XENSTORED");
-  const char* libraries = std::getenv("STORE_LAB_LIBRARIES");
+  const char* xenstored = environment("STORE_LAB_XENSTORED");
+  const char* libraries = environment("STORE_LAB_LIBRARIES");
   if (xenstored == nullptr || libraries == nullptr) {
     GTEST_SKIP() << "STORE_LAB_XENSTORED and STORE_LAB_LIBRARIES do not name a xenstored";
   }
@@ -31,7 +36,7 @@ TEST_P(StoreTranscript, IsWhatTheStoreSays) {
 #endif
   const std::string said = play(GetParam(), store);
 
-  if (std::getenv("STORE_TRANSCRIPT_PRINT") != nullptr) {
+  if (environment("STORE_TRANSCRIPT_PRINT") != nullptr) {
     std::cout << "== " << GetParam().name << "\n" << said << "\n";
     return;
   }

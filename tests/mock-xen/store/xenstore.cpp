@@ -90,8 +90,8 @@ std::optional<std::string> directory_in_parts(xs_handle* handle, xs_transaction_
       generation = view.substr(0, end);
       const std::string_view more = view.substr(end + 1);
       // An empty name ends the list.
-      if (more.empty() || more == std::string_view("", 1)) return names;
-      if (more.ends_with(std::string_view("\0", 2))) {
+      if (more.empty() || more == std::string_view("\0", 1)) return names;
+      if (more.ends_with(std::string_view("\0\0", 2))) {
         return names.append(more.substr(0, more.size() - 1));
       }
       names.append(more);

@@ -24,7 +24,6 @@ extern "C" {
 namespace vmsg::mock {
 namespace {
 
-using testing::ElementsAre;
 using testing::IsEmpty;
 
 constexpr int kPatienceMs = 10000;
@@ -51,7 +50,8 @@ class Xenstore : public testing::Test {
     xen.create_domain(3);
     store = open(0);
   }
-  ~Xenstore() override {
+
+  void TearDown() override {
     store.reset();
     EXPECT_THAT(xen.what_is_left(), IsEmpty());
   }
@@ -332,6 +332,7 @@ TEST_F(Xenstore, ThreadsShareAHandle) {
   std::atomic<int> failures = 0;
 
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([this, t, &failures] {
       for (int i = 0; i < kRounds; ++i) {

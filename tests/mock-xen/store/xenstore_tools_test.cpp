@@ -34,6 +34,8 @@ class Program {
       ::dup2(ends[1], STDERR_FILENO);
       std::vector<char*> argv;
       std::vector<char*> envp;
+      argv.reserve(arguments.size() + 1);
+      envp.reserve(environment.size() + 1);
       for (std::string& argument : arguments) argv.push_back(argument.data());
       for (std::string& entry : environment) envp.push_back(entry.data());
       argv.push_back(nullptr);

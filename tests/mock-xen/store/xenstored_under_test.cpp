@@ -34,7 +34,8 @@ int connect_to(const std::string& path) {
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  // SAFETY: the sockets interface wants it so.
+  // SAFETY: the sockets interface takes every family's address by this pointer type.
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast)
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
   ::close(fd);
   return -1;
@@ -165,6 +166,7 @@ XenstoredUnderTest::XenstoredUnderTest(const Paths& paths) {
     ::dup2(out, STDOUT_FILENO);
     ::dup2(out, STDERR_FILENO);
     std::vector<char*> pointers;
+    pointers.reserve(environment.size() + 1);
     for (std::string& entry : environment) pointers.push_back(entry.data());
     pointers.push_back(nullptr);
     ::execle(paths.xenstored.c_str(), "xenstored", "-N", nullptr, pointers.data());

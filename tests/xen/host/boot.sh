@@ -32,28 +32,58 @@ show() {
 	printf '[%4ds] %-10s| %s\n' "$(seconds)" "$1" "$2"
 }
 
+# starved: for how many seconds QEMU's threads, all together, have waited for a cpu.
+starved() {
+	local pid file ns sum=0
+	read -r pid 2>/dev/null <"$share/qemu.pid" || pid=none
+	for file in "/proc/$pid/task"/*/schedstat; do
+		if read -r _ ns _ 2>/dev/null <"$file"; then sum=$((sum + ns)); fi
+	done
+	echo $((sum / 1000000000))
+}
+
+# allow SECONDS: a new time limit, from now on. Time for which the machine was ready to run and had to
+# wait because of other load does not count, so that a busy host makes tests slow and not wrong. But
+# however busy, ten times the limit is the end.
+allow() {
+	allowed=$1 allowed_since=$(seconds) starved_before=$(starved)
+}
+is_over() {
+	local wall used
+	wall=$(($(seconds) - allowed_since))
+	[ $wall -ge "$allowed" ] || return 1
+	used=$((wall - $(starved) + starved_before))
+	[ $used -ge "$allowed" ] || [ $wall -ge $((allowed * 10)) ]
+}
+
 # boot_tests INITRD DOM0_MEMORY GUEST_MEMORY: runs the tests of $share/plan. Sets, per test that
 # began, took[NAME] and code[NAME]; "died" for the one during which the machine went away. Returns 0
 # if the runner came to its end, 1 if the machine died or ran out of time in a test, 3 if dom0 never came up.
 boot_tests() {
-	local initrd=$1 qemu deadline status line rest text source up partial="" ready=0 stopped=0 ended="" began=0 pid fd
+	local initrd=$1 qemu allowed allowed_since starved_before checked=0 over status line rest text source up partial="" ready=0 stopped=0 ended="" began=0 pid fd
 	qemu_command "$2" "$3" "$initrd" ""
 	current=""
 	: >"$share/console.log"
-	exec {fd}< <(exec timeout -k 5 "$((3600 * scale))" "${qemu[@]}" -monitor none -serial stdio </dev/null 2>&1)
+	exec {fd}< <(exec timeout -k 5 "$((36000 * scale))" "${qemu[@]}" -pidfile "$share/qemu.pid" -monitor none -serial stdio </dev/null 2>&1)
 	pid=$!
 	trap 'kill $pid; exit 130' INT TERM HUP
-	deadline=$(($(seconds) + 120 * scale))
+	allow $((120 * scale))
 	while :; do
+		if [ "$(seconds)" -gt $checked ] && is_over; then
+			if [ -z "$current" ] || [ "$over" = 1 ]; then
+				ended="no progress within the time limit: the machine is taken down"
+				break
+			fi
+			over=1
+			: >"$share/over.$current" # for the runner, which gathers logs and goes on
+			allow $((120 * scale))
+		fi
+		checked=$(seconds)
 		status=0
 		IFS= read -r -t 1 -u "$fd" line || status=$?
 		if [ $status -gt 0 ]; then
 			if [ $status -le 128 ]; then break; fi # the end of QEMU; above 128: nothing came in a second
 			partial+=$line
-			if [ "$(seconds)" -ge "$deadline" ]; then
-				ended="no progress within the time limit: the machine is taken down"
-				break
-			fi
 			continue
 		fi
 		line=$partial${line%%$'\r'*}
@@ -77,30 +107,29 @@ boot_tests() {
 		ready*)
 			ready=1
 			note "dom0 is up after ${up} s: Linux ${text#ready }"
-			deadline=$(($(seconds) + 60 * scale))
+			allow $((60 * scale))
 			;;
 		infrastructure*) note "$text" ;;
 		note*) note "${text#note }" ;;
 		begin*)
 			read -r _ current rest <<<"$text"
-			began=$(seconds)
+			began=$(seconds) over=0
 			code[$current]=died
 			mkdir -p "$share/results/$current"
 			: >"$share/results/$current/output.log"
 			note "$current (at most $rest s)"
-			# dom0 ends a test that hangs by itself and then gathers logs; this is for when it cannot.
-			deadline=$((began + rest + 120 * scale))
+			allow "$rest"
 			;;
 		end*)
 			took[$current]=$(($(seconds) - began))
 			code[$current]=$(cat "$share/results/$current/code" 2>/dev/null)
 			if [ "${code[$current]}" = 0 ]; then note "$current: passed"; else note "$current: FAILED (${code[$current]})"; fi
 			current=""
-			deadline=$(($(seconds) + 60 * scale))
+			allow $((60 * scale))
 			;;
 		stop*)
 			stopped=1
-			deadline=$(($(seconds) + 30))
+			allow $((30 * scale))
 			;;
 		esac
 	done
