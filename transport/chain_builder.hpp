@@ -13,7 +13,8 @@
 
 namespace vmsg {
 
-/// A small value: kept for a while when a chain goes on in a table that has to be copied first.
+/// A small value that keeps its sums in registers until finish(); and is kept for a while itself
+/// when a chain goes on in a table that has to be copied first.
 class ChainBuilder {
  public:
   ChainBuilder(ChainRecord& record, std::uint32_t max_descriptors)
@@ -24,45 +25,49 @@ class ChainBuilder {
   [[nodiscard]] std::uint32_t left() const { return left_; }
   [[nodiscard]] std::uint32_t used() const { return max_ - left_; }
 
-  [[nodiscard]] std::optional<QueueError> add(const Descriptor& descriptor) {
-    if (left_ == 0) return QueueError{QueueFault::kChainTooLong, std::uint64_t{max_} + 1};
-    --left_;
+  /// False when the descriptor is not acceptable: find_fault() says why.
+  [[nodiscard]] bool add(const Descriptor& descriptor) {
     const bool writes = descriptor.has(vring::kWrite);
+    const auto address = GrantAddress::parse(descriptor.address);
+    const std::uint64_t total = total_ + descriptor.length;
+    if (left_ == 0 || (has_writable_ && !writes)) return false;
     // A zero-length writable descriptor fixes the direction too.
-    if (writes) {
-      has_writable_ = true;
-    } else if (has_writable_) {
-      return QueueError{QueueFault::kReadAfterWrite, descriptor.address};
-    }
+    has_writable_ = writes;
+    --left_;
     // Zero bytes are no range: they are left out, so that nobody behind this sees an empty segment
     // or asks the hypervisor for an empty copy. Their address is not looked at.
-    if (descriptor.length == 0) return std::nullopt;
+    if (descriptor.length == 0) return true;
+    if (!address || !address->holds(descriptor.length) || total > kMaxTotal) return false;
 
-    const auto address = GrantAddress::parse(descriptor.address);
-    if (!address) return QueueError{QueueFault::kBadAddress, descriptor.address};
-    if (!address->holds(descriptor.length)) {
-      return QueueError{QueueFault::kRangeEnd, descriptor.address};
+    // left_ bounds the count by what the record has room for.
+    record_->segments[count_++] = Segment{*address, descriptor.length};
+    total_ = total;
+    if (!writes) {
+      readable_count_ = count_;
+      readable_length_ = total;
     }
-    const std::uint64_t total =
-        std::uint64_t{record_->readable_length} + record_->writable_length + descriptor.length;
-    if (total > std::numeric_limits<std::uint32_t>::max()) {
-      return QueueError{QueueFault::kTotalLength, total};
-    }
-    // left_ bounds the sum of the two counts by what the record has room for.
-    record_->segments[record_->readable_count + record_->writable_count] =
-        Segment{*address, descriptor.length};
-    if (writes) {
-      ++record_->writable_count;
-      record_->writable_length += descriptor.length;
-    } else {
-      ++record_->readable_count;
-      record_->readable_length += descriptor.length;
-    }
-    return std::nullopt;
+    return true;
+  }
+
+  /// Why add() has just refused this descriptor.
+  [[nodiscard]] QueueError find_fault(const Descriptor& descriptor) const;
+
+  /// Writes the counts and lengths down. May be done again when more was added.
+  void finish() const {
+    record_->readable_count = static_cast<std::uint16_t>(readable_count_);
+    record_->writable_count = static_cast<std::uint16_t>(count_ - readable_count_);
+    record_->readable_length = static_cast<std::uint32_t>(readable_length_);
+    record_->writable_length = static_cast<std::uint32_t>(total_ - readable_length_);
   }
 
  private:
+  static constexpr std::uint64_t kMaxTotal = std::numeric_limits<std::uint32_t>::max();
+
   ChainRecord* record_;
+  std::uint64_t total_ = 0;
+  std::uint64_t readable_length_ = 0;
+  std::uint32_t count_ = 0;
+  std::uint32_t readable_count_ = 0;
   std::uint32_t left_;
   std::uint32_t max_;
   bool has_writable_ = false;

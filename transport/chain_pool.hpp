@@ -25,18 +25,12 @@ class ChainPool {
   [[nodiscard]] std::size_t outstanding() const { return outstanding_; }
   [[nodiscard]] std::uint32_t max_segments() const { return max_segments_; }
 
-  /// An empty record; only when free() is not 0. The last one given back comes first: it is the
+  /// A record to fill; only when free() is not 0. The last one given back comes first: it is the
   /// one that the cache still has.
   [[nodiscard]] ChainRecord& acquire() {
     VMSG_INVARIANT(!free_.empty());
     ChainRecord& record = *free_.back();
     free_.pop_back();
-    record.readable_length = 0;
-    record.writable_length = 0;
-    record.written = 0;
-    record.readable_count = 0;
-    record.writable_count = 0;
-    record.descriptors = 0;
     record.is_completed = false;
     return record;
   }

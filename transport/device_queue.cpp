@@ -112,6 +112,7 @@ std::optional<QueueError> DeviceQueue::end_chain(ChainBuilder& chain, std::uint3
     return QueueError{QueueFault::kTooManyInFlight,
                       std::uint64_t{ring_entries_busy_} + descriptors};
   }
+  chain.finish();
   ChainRecord& record = chain.record();
   record.head = static_cast<std::uint16_t>(head);
   record.descriptors = static_cast<std::uint16_t>(descriptors);
@@ -137,6 +138,7 @@ Result<std::span<Chain>, QueueError> DeviceQueue::finish_take() {
     const auto words =
         std::span<const std::uint64_t>(table_words_).subspan(table.first_word, table.words);
     if (const auto error = read_table(table.chain, words)) return std::unexpected(fail(*error));
+    table.chain.finish();
   }
   tables_.clear();
   return std::span<Chain>(turn_);

@@ -3,17 +3,6 @@
 #include "transport/result.hpp"
 
 namespace vmsg {
-namespace {
-
-constexpr std::uint64_t kSpan = std::uint64_t{1} << 44;  // 2^32 references of one page each
-
-}  // namespace
-
-std::optional<GrantAddress> GrantAddress::parse(std::uint64_t raw) {
-  if ((raw & kMarker) == 0 || (raw & ~kMarker) >= kSpan) return std::nullopt;
-  return GrantAddress(raw);
-}
-
 GrantAddress GrantAddress::of(std::uint32_t reference, std::uint32_t offset) {
   VMSG_INVARIANT(offset < kGrantPageSize);
   return GrantAddress(kMarker | (std::uint64_t{reference} * kGrantPageSize + offset));
@@ -24,8 +13,6 @@ std::optional<GrantAddress> GrantAddress::checked_add(std::uint64_t bytes) const
   if (bytes >= kSpan - position) return std::nullopt;
   return GrantAddress(kMarker | (position + bytes));
 }
-
-bool GrantAddress::holds(std::uint64_t bytes) const { return bytes <= kSpan - (raw_ & ~kMarker); }
 
 std::uint32_t GrantAddress::pages(std::uint64_t bytes) const {
   if (bytes == 0) return 0;

@@ -16,7 +16,10 @@ class GrantAddress {
  public:
   /// A claim of the other side, checked for form only; nullopt when bit 63 is clear or a bit of
   /// 62-44 is set.
-  static std::optional<GrantAddress> parse(std::uint64_t raw);
+  static std::optional<GrantAddress> parse(std::uint64_t raw) {
+    if ((raw & kMarker) == 0 || (raw & ~kMarker) >= kSpan) return std::nullopt;
+    return GrantAddress(raw);
+  }
 
   /// The address of `offset` in the page behind `reference`; `offset` < kGrantPageSize is ours to
   /// keep.
@@ -34,7 +37,7 @@ class GrantAddress {
   [[nodiscard]] std::optional<GrantAddress> checked_add(std::uint64_t bytes) const;
 
   /// Whether `bytes` from here on end at or before the end of the last reference's page.
-  [[nodiscard]] bool holds(std::uint64_t bytes) const;
+  [[nodiscard]] bool holds(std::uint64_t bytes) const { return bytes <= kSpan - (raw_ & ~kMarker); }
 
   /// How many pages `bytes` from here on touch (0 for 0 bytes). Call holds() first.
   [[nodiscard]] std::uint32_t pages(std::uint64_t bytes) const;
@@ -43,6 +46,7 @@ class GrantAddress {
 
  private:
   static constexpr std::uint64_t kMarker = std::uint64_t{1} << 63;
+  static constexpr std::uint64_t kSpan = std::uint64_t{1} << 44;  // 2^32 references of one page
   explicit GrantAddress(std::uint64_t raw) : raw_(raw) {}
 
   std::uint64_t raw_;

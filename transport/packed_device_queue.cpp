@@ -5,8 +5,8 @@
 namespace vmsg {
 namespace {
 
-constexpr std::uint16_t kKnownFlags =
-    vring::kNext | vring::kWrite | vring::kIndirect | vring::kPackedAvail | vring::kPackedUsed;
+constexpr std::uint16_t kPlainFlags =
+    vring::kNext | vring::kWrite | vring::kPackedAvail | vring::kPackedUsed;
 
 }  // namespace
 
@@ -33,18 +33,11 @@ std::optional<QueueError> PackedDeviceQueue::read_chain() {
     if (!is_packed_avail(descriptor.flags, at.wrap)) {
       return QueueError{QueueFault::kNotAvailable, at.slot};
     }
-    if ((descriptor.flags & ~kKnownFlags) != 0) {
-      return QueueError{QueueFault::kUnknownFlags, descriptor.flags};
-    }
     at.advance(1, size_);
-    if (descriptor.has(vring::kIndirect)) {
-      // Unlike split: a table stands alone.
-      if (descriptor.has(vring::kNext) || descriptors != 1) {
-        return QueueError{QueueFault::kIndirectAndNext, descriptor.flags};
-      }
-      if (const auto error = want_table(chain, descriptor)) return error;
-    } else if (const auto error = chain.add(descriptor)) {
-      return error;
+    if ((descriptor.flags & ~kPlainFlags) != 0) [[unlikely]] {
+      if (const auto error = read_special(chain, descriptor)) return error;
+    } else if (!chain.add(descriptor)) {
+      return chain.find_fault(descriptor);
     }
     if (!descriptor.has(vring::kNext)) {
       // The last descriptor carries the buffer id.
@@ -56,13 +49,25 @@ std::optional<QueueError> PackedDeviceQueue::read_chain() {
   }
 }
 
+std::optional<QueueError> PackedDeviceQueue::read_special(const ChainBuilder& chain,
+                                                          const Descriptor& descriptor) {
+  if ((descriptor.flags & ~(kPlainFlags | vring::kIndirect)) != 0) {
+    return QueueError{QueueFault::kUnknownFlags, descriptor.flags};
+  }
+  // Unlike split: a table stands alone.
+  if (descriptor.has(vring::kNext) || chain.used() != 0) {
+    return QueueError{QueueFault::kIndirectAndNext, descriptor.flags};
+  }
+  return want_table(chain, descriptor);
+}
+
 std::optional<QueueError> PackedDeviceQueue::read_table(ChainBuilder& chain,
                                                         std::span<const std::uint64_t> words) {
   for (std::size_t i = 0; i < words.size(); i += 2) {
     const Descriptor descriptor = Descriptor::packed(words[i], words[i + 1]);
     if (descriptor.has(vring::kIndirect)) return QueueError{QueueFault::kNestedIndirect, i / 2};
     // WRITE is the only flag with a meaning here; the device ignores the others.
-    if (const auto error = chain.add(descriptor)) return error;
+    if (!chain.add(descriptor)) return chain.find_fault(descriptor);
   }
   return std::nullopt;
 }

@@ -20,6 +20,9 @@ class PackedDeviceQueue final : public DeviceQueue {
 
   [[nodiscard]] bool has_next() const;
   [[nodiscard]] std::optional<QueueError> read_chain();
+  /// A descriptor with other flags than NEXT, WRITE and those of the lap.
+  [[nodiscard]] std::optional<QueueError> read_special(const ChainBuilder& chain,
+                                                       const Descriptor& descriptor);
 
   RingPosition next_avail_;
   RingPosition next_used_;

@@ -7,7 +7,7 @@
 namespace vmsg {
 namespace {
 
-constexpr std::uint16_t kKnownFlags = vring::kNext | vring::kWrite | vring::kIndirect;
+constexpr std::uint16_t kPlainFlags = vring::kNext | vring::kWrite;
 
 }  // namespace
 
@@ -35,16 +35,10 @@ std::optional<QueueError> SplitDeviceQueue::read_chain(std::uint32_t head) {
   std::uint32_t index = head;
   for (std::uint32_t descriptors = 1;; ++descriptors) {
     const Descriptor descriptor = load_split(areas_.descriptors, index);
-    if ((descriptor.flags & ~kKnownFlags) != 0) {
-      return QueueError{QueueFault::kUnknownFlags, descriptor.flags};
-    }
-    if (descriptor.has(vring::kIndirect)) {
-      if (descriptor.has(vring::kNext)) {
-        return QueueError{QueueFault::kIndirectAndNext, descriptor.flags};
-      }
-      if (const auto error = want_table(chain, descriptor)) return error;
-    } else if (const auto error = chain.add(descriptor)) {
-      return error;
+    if ((descriptor.flags & ~kPlainFlags) != 0) [[unlikely]] {
+      if (const auto error = read_special(chain, descriptor)) return error;
+    } else if (!chain.add(descriptor)) {
+      return chain.find_fault(descriptor);
     }
     const auto following = static_cast<std::uint16_t>((index + 1) & mask_);
     if (!descriptor.has(vring::kNext)) {
@@ -60,19 +54,28 @@ std::optional<QueueError> SplitDeviceQueue::read_chain(std::uint32_t head) {
   }
 }
 
+std::optional<QueueError> SplitDeviceQueue::read_special(const ChainBuilder& chain,
+                                                         const Descriptor& descriptor) {
+  if ((descriptor.flags & ~(kPlainFlags | vring::kIndirect)) != 0) {
+    return QueueError{QueueFault::kUnknownFlags, descriptor.flags};
+  }
+  if (descriptor.has(vring::kNext)) {
+    return QueueError{QueueFault::kIndirectAndNext, descriptor.flags};
+  }
+  return want_table(chain, descriptor);
+}
+
 std::optional<QueueError> SplitDeviceQueue::read_table(ChainBuilder& chain,
                                                        std::span<const std::uint64_t> words) {
   const std::size_t entries = words.size() / 2;
   std::size_t index = 0;
   for (std::size_t count = 1;; ++count) {
     const Descriptor descriptor = Descriptor::split(words[2 * index], words[2 * index + 1]);
-    if ((descriptor.flags & ~kKnownFlags) != 0) {
+    if ((descriptor.flags & ~kPlainFlags) != 0) {
+      if (descriptor.has(vring::kIndirect)) return QueueError{QueueFault::kNestedIndirect, index};
       return QueueError{QueueFault::kUnknownFlags, descriptor.flags};
     }
-    if (descriptor.has(vring::kIndirect)) {
-      return QueueError{QueueFault::kNestedIndirect, index};
-    }
-    if (const auto error = chain.add(descriptor)) return error;
+    if (!chain.add(descriptor)) return chain.find_fault(descriptor);
     if (!descriptor.has(vring::kNext)) return std::nullopt;
     if (descriptor.tail >= entries) return QueueError{QueueFault::kBadIndex, descriptor.tail};
     if (count == entries) return QueueError{QueueFault::kChainLoop, chain.record().head};

@@ -21,6 +21,9 @@ class SplitDeviceQueue final : public DeviceQueue {
   bool ask_for_notification() override;
 
   [[nodiscard]] std::optional<QueueError> read_chain(std::uint32_t head);
+  /// A descriptor with other flags than NEXT and WRITE.
+  [[nodiscard]] std::optional<QueueError> read_special(const ChainBuilder& chain,
+                                                       const Descriptor& descriptor);
 
   std::uint32_t mask_;
   std::uint16_t next_avail_ = 0;  // free-running, as the indices in the rings
