@@ -247,6 +247,8 @@ void BusLink::turn_again() {
 void BusLink::finish_turn() {
   if (!is_open_ || is_closed_) return;
   const bool is_flushed = endpoint_->flush();
+  // A frame that was left in the ring for want of a place, not of a message: no event will come.
+  if (endpoint_->can_take_refused()) turn_again();
   if (in_.publish()) must_notify_ = true;
   if (!is_flushed || endpoint_->wants_room()) {
     const auto room = in_.arm_for_room(ring_space(out_.max_message_size()));
