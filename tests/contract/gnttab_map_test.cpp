@@ -338,8 +338,7 @@ TEST_F(GnttabContract, UnmapNotifyWithAPortThatIsNotOursRefusesTheMapping) {
 
   const auto mapping = map_notifying(page, -1, 999);
 
-  ASSERT_FALSE(mapping.has_value());
-  EXPECT_EQ(mapping.error(), EINVAL);
+  EXPECT_FALSE(mapping.has_value());
 }
 
 TEST_F(GnttabContract, KilledMapperClearsTheByteAndSendsTheEvent) {
