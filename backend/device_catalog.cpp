@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "devices/console/console_device.hpp"
 #include "devices/device_types.hpp"
 #include "devices/rng/rng_device.hpp"
 
@@ -9,7 +10,12 @@ namespace vmsg {
 
 Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create(
     std::string_view type, const DeviceParameters& parameters, const DeviceContext& context) {
-  static_cast<void>(context);  // an entropy device makes nothing that needs a name
+  static_cast<void>(context);  // none of these makes something on the host that needs a name
+  if (type == "console") {
+    const auto options = console::parse_options(parameters);
+    if (!options) return std::unexpected(options.error());
+    return console::ConsoleDevice::create(*options);
+  }
   if (type == "rng") {
     const auto options = rng::parse_options(parameters);
     if (!options) return std::unexpected(options.error());
