@@ -22,7 +22,7 @@ xen::Advertisement advertisement_of(const Limits& limits) {
           .max_message_size = limits.max_message_size,
           .transport_features = 0,
           .queue_event_channels = true,
-          .shared_regions = false};
+          .shared_regions = true};
 }
 
 }  // namespace
@@ -140,9 +140,9 @@ void BusSession::connect() {
   const auto answers = xen::read_answers(services_.store, id_, advertisement_of(services_.limits));
   if (!answers) return refuse(xen::to_string(answers.error()));
 
-  auto link = BusLink::connect(
-      {services_.context, services_.events, services_.mapper, services_.workers, services_.limits},
-      id_, *answers, *this, log_);
+  auto link = BusLink::connect({services_.context, services_.events, services_.mapper,
+                                services_.regions, services_.workers, services_.limits},
+                               id_, *answers, *this, log_);
   if (!link) return refuse(link.error());
   link_ = std::move(*link);
   for (const auto& [number, attached] : devices_) {

@@ -141,6 +141,8 @@ void Worker::unbind_port(ServedQueue& queue) {
   post({.kind = Order::Kind::kUnbind, .queue = &queue});
 }
 
+void Worker::pass(TurnBarrier& barrier) { post({.kind = Order::Kind::kPass, .barrier = &barrier}); }
+
 void Worker::take_reports(std::vector<WorkerReport>& reports) {
   const std::lock_guard lock(outbox_mutex_);
   reports.insert(reports.end(), outbox_.begin(), outbox_.end());
@@ -224,6 +226,12 @@ void Worker::obey(const Order& order) {
       return obey_bind(*order.queue, *order.binding);
     case Order::Kind::kUnbind:
       return set_port(*order.queue, {});
+    case Order::Kind::kPass:
+      // ORDER: what this worker did in its turns comes before what the last one's report allows.
+      if (order.barrier->left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        report({.kind = WorkerReport::Kind::kPassed, .barrier = order.barrier});
+      }
+      return;
   }
 }
 
