@@ -30,6 +30,18 @@ struct DiskPart {
   std::optional<std::uint64_t> bytes;  // else up to the end
 };
 
+/// What a command does with a console.
+struct ConsoleChoice {
+  std::uint32_t port = 0;
+  bool is_pipe = false;          // standard input and output as they are, until both have ended
+  std::uint64_t receive = 0;     // in a pipe: bytes that are waited for
+  bool waits_for_input = false;  // in a pipe: say nothing before something came
+  bool is_multiport = true;
+  bool is_verbose = false;  // say what the device says about ports
+  bool shows_config = false;
+  std::string emergency;
+};
+
 int complain(const Failure& what);
 
 /// The device that was named, or the first of the type, brought up. `what` is what people call it.
@@ -41,6 +53,8 @@ Result<std::unique_ptr<GuestDevice>, Failure> find_device(GuestLink& link,
 int run_probe(const CommandOptions& options);
 int run_blk_read(const CommandOptions& options, const DiskPart& part);
 int run_blk_write(const CommandOptions& options, const DiskPart& part);
+int run_console(const CommandOptions& options, const ConsoleChoice& choice);
+int run_conform(const CommandOptions& options, bool as_json);
 int run_rng(const CommandOptions& options);
 
 }  // namespace vmsg::guest

@@ -202,6 +202,19 @@ Result<std::vector<std::byte>, Failure> GuestDevice::read_config() {
   return config;
 }
 
+Result<void, Failure> GuestDevice::write_config(std::uint32_t offset,
+                                                std::span<const std::byte> bytes) {
+  std::optional<DriverResult<void>> done;
+  device_.write_config(offset, bytes, now(),
+                       [&](const DriverResult<void>& result) { done = result; });
+  link_.pump();
+  if (auto waited = wait([&] { return done.has_value(); }, "the configuration"); !waited) {
+    return waited;
+  }
+  if (!*done) return std::unexpected(std::string(words(done->error())));
+  return {};
+}
+
 void GuestDevice::publish(GuestQueue& queue) {
   if (!queue.queue->publish()) return;
   if (queue.port.is_open()) {
@@ -244,14 +257,20 @@ void GuestDevice::used(std::uint32_t queue) {
 
 void GuestDevice::failed(DriverFailure why) { failure_ = words(why); }
 
-Result<void, Failure> GuestDevice::wait(const std::function<bool()>& is_done,
-                                        std::string_view what) {
+Result<bool, Failure> GuestDevice::run_until(const std::function<bool()>& is_done,
+                                             std::chrono::nanoseconds patience) {
   const bool is_over = link_.loop().run_until(
-      [&] { return is_done() || !failure_.empty() || !link_.failure().empty(); },
-      link_.options().patience);
+      [&] { return is_done() || !failure_.empty() || !link_.failure().empty(); }, patience);
   if (!link_.failure().empty()) return std::unexpected(link_.failure());
   if (!failure_.empty()) return std::unexpected(failure_);
-  if (!is_over) return std::unexpected(fmt::format("waited in vain for {}", what));
+  return is_over;
+}
+
+Result<void, Failure> GuestDevice::wait(const std::function<bool()>& is_done,
+                                        std::string_view what) {
+  const auto is_over = run_until(is_done, link_.options().patience);
+  if (!is_over) return std::unexpected(is_over.error());
+  if (!*is_over) return std::unexpected(fmt::format("waited in vain for {}", what));
   return {};
 }
 

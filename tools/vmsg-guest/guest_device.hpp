@@ -2,10 +2,13 @@
 // the device side, and waiting for things in order. The protocol is transport/driver_device.hpp.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "tools/vmsg-guest/guest_buffers.hpp"
@@ -47,11 +50,16 @@ class GuestDevice final : private DriverDeviceListener {
   /// Resets the device; its queues are gone then.
   Result<void, Failure> stop();
   Result<std::vector<std::byte>, Failure> read_config();
+  Result<void, Failure> write_config(std::uint32_t offset, std::span<const std::byte> bytes);
 
   /// Publishes what was added to the queue and kicks if the device wants it.
   void publish(GuestQueue& queue);
   /// Waits for the next used buffer.
   Result<UsedBuffer, Failure> wait_used(GuestQueue& queue);
+
+  /// Runs the loop until `is_done`; false when `patience` ran out first.
+  Result<bool, Failure> run_until(const std::function<bool()>& is_done,
+                                  std::chrono::nanoseconds patience);
 
   /// Pages for buffers; `access` is what the device may do.
   Result<GuestBuffers, Failure> share_buffers(std::uint32_t pages, Access access);
