@@ -87,7 +87,11 @@ void BusSession::step() {
     }
     const auto peer = xen::read_state(services_.store, id_.driver_directory());
     const auto online = xen::read_online(services_.store, id_);
-    if (!peer || !online) break;
+    if (!peer || !online) {
+      const auto error = peer ? online.error() : peer.error();
+      log_.error("cannot read the state of the bus: {}", xen::to_string(error));
+      break;
+    }
     if (*peer == XenbusState::kUnknown) {
       // In a driver domain nothing else tells that the guest is gone.
       const auto is_alive = xen::is_driver_domain_alive(services_.store, id_);
