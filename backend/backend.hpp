@@ -10,6 +10,7 @@
 
 #include "backend/bus_session.hpp"
 #include "backend/device_catalog.hpp"
+#include "backend/device_maker.hpp"
 #include "backend/limits.hpp"
 #include "backend/log.hpp"
 #include "backend/worker_pool.hpp"
@@ -65,7 +66,9 @@ class Backend {
   std::unique_ptr<xen::AsioWatches> watches_;
   std::unique_ptr<xen::AsioEventChannels> events_;
   std::optional<xen::GrantMapper> mapper_;
+  RegionBudget regions_;
   DeviceCatalog catalog_;
+  DeviceMaker maker_;  // uses the catalog on its own threads
   std::unique_ptr<WorkerPool> workers_;
   std::optional<BusServices> services_;
   xen::Watch buses_watch_;

@@ -22,7 +22,7 @@ xen::Advertisement advertisement_of(const Limits& limits) {
           .max_message_size = limits.max_message_size,
           .transport_features = 0,
           .queue_event_channels = true,
-          .shared_regions = false};
+          .shared_regions = true};
 }
 
 }  // namespace
@@ -128,6 +128,9 @@ void BusSession::act(DeviceSideAction action) {
 }
 
 void BusSession::advertise() {
+  // A driver side that connects finds the devices that were given to it before, so it need not be
+  // able to do with later ones what a boot needs. device_made() comes back here.
+  if (is_making_devices()) return;
   if (const auto fault = xen::check_device_directory(services_.store, id_); !fault) {
     return refuse(xen::to_string(fault.error()));
   }
@@ -139,17 +142,23 @@ void BusSession::advertise() {
   enter(XenbusState::kInitWait);
 }
 
+bool BusSession::is_making_devices() const {
+  return std::ranges::any_of(devices_, [](const auto& entry) {
+    return entry.second->device == nullptr && !entry.second->is_leaving;
+  });
+}
+
 void BusSession::connect() {
   const auto answers = xen::read_answers(services_.store, id_, advertisement_of(services_.limits));
   if (!answers) return refuse(xen::to_string(answers.error()));
 
-  auto link = BusLink::connect(
-      {services_.context, services_.events, services_.mapper, services_.workers, services_.limits},
-      id_, *answers, *this, log_);
+  auto link = BusLink::connect({services_.context, services_.events, services_.mapper,
+                                services_.regions, services_.workers, services_.limits},
+                               id_, *answers, *this, log_);
   if (!link) return refuse(link.error());
   link_ = std::move(*link);
   for (const auto& [number, attached] : devices_) {
-    if (attached->is_leaving) continue;
+    if (attached->is_leaving || attached->device == nullptr) continue;
     attached->device->reset();
     if (const auto done = link_->attach(number, *attached->device, false); !done) {
       set_status(number, AttachStatus::kFailed, done.error());
@@ -180,9 +189,18 @@ void BusSession::remove() {
     link_->close();
     return;  // link_gone() comes back here
   }
-  if (std::exchange(is_over_, true)) return;
+  if (is_over_) return;
   driver_watch_.cancel();
-  devices_.clear();
+  // What stands behind the devices is closed before the bus disappears: who waits for that may then
+  // use it for something else. The last device_closed() comes back here.
+  is_removing_ = true;
+  std::vector<std::shared_ptr<AttachedDevice>> all;
+  for (const auto& [number, attached] : devices_) all.push_back(attached);
+  for (const auto& attached : all) {
+    attached->is_leaving = true;
+    close_device(*attached);
+  }
+  if (!devices_.empty() || std::exchange(is_over_, true)) return;
   check(xen::remove_device_side(services_.store, id_), "remove the bus");
   log_.info("removed");
   on_over_(id_);
@@ -226,6 +244,12 @@ void BusSession::link_gone() {
   link_.reset();
   if (is_removing_ || is_driver_gone_) return remove();
   if (is_shutting_down_) return release();
+  // Devices that were to leave a bus that closed under them.
+  std::vector<std::shared_ptr<AttachedDevice>> leaving;
+  for (const auto& [number, attached] : devices_) {
+    if (attached->is_leaving) leaving.push_back(attached);
+  }
+  for (const auto& attached : leaving) close_device(*attached);
   step();
 }
 
@@ -250,6 +274,8 @@ void BusSession::sync_devices() {
       add_device(number, **node);
     } else if ((*node)->detach != DetachRequest::kNone) {
       start_detach(*known->second, (*node)->detach);
+    } else if ((*node)->wants_refresh) {
+      refresh_device(*known->second);
     }
   }
 }
@@ -264,7 +290,10 @@ void BusSession::drop_vanished(const std::vector<std::uint16_t>& numbers) {
     const bool is_listed = std::ranges::find(numbers, number) != numbers.end();
     if (!is_listed && !attached->is_leaving) vanished.push_back(attached.get());
   }
-  for (AttachedDevice* device : vanished) start_detach(*device, DetachRequest::kForce);
+  for (AttachedDevice* device : vanished) {
+    device->is_directory_gone = true;
+    start_detach(*device, DetachRequest::kForce);
+  }
 }
 
 void BusSession::add_device(std::uint16_t number, const xen::DeviceNode& node) {
@@ -278,25 +307,75 @@ void BusSession::add_device(std::uint16_t number, const xen::DeviceNode& node) {
     return refuse_device(
         number, fmt::format("a bus may have {} devices", services_.limits.devices_per_bus));
   }
-  auto device = services_.catalog.create(node.type, node.parameters);
-  if (!device) return refuse_device(number, device.error());
+  auto reserved = std::make_shared<AttachedDevice>();
+  reserved->number = number;
+  reserved->type = node.type;
+  reserved->voice = std::make_unique<DeviceVoice>(services_.context, [this, number] {
+    if (link_ != nullptr && own_ == XenbusState::kConnected) link_->config_changed(number);
+  });
+  devices_[number] = reserved;
+  set_status(number, AttachStatus::kAttaching);
+  services_.maker.make(node.type, node.parameters,
+                       {.guest = id_.driver_domain, .bus = id_.bus, .number = number},
+                       [this, alive = std::weak_ptr(alive_),
+                        weak = std::weak_ptr(reserved)](DeviceMaker::Made made) {
+                         if (!alive.expired()) device_made(weak, std::move(made));
+                       });
+}
 
-  auto attached = std::make_unique<AttachedDevice>();
-  attached->number = number;
-  attached->device = std::move(*device);
+void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
+                             DeviceMaker::Made made) {
+  const auto attached = reserved.lock();
+  if (attached == nullptr) return;
+  const std::uint16_t number = attached->number;
+  if (!made) {
+    if (attached->is_leaving || is_removing_) return device_closed(number);
+    devices_.erase(number);
+    refuse_device(number, made.error());
+    return step();
+  }
+  attached->device = std::move(*made);
+  attached->device->set_host(*attached->voice);
+  if (attached->is_leaving || is_removing_) return close_device(*attached);
+
   if (link_ != nullptr && own_ == XenbusState::kConnected) {
     if (const auto done = link_->attach(number, *attached->device, true); !done) {
-      return refuse_device(number, done.error());
+      attached->is_leaving = true;
+      attached->refusal = done.error();
+      return close_device(*attached);
     }
   }
-  devices_[number] = std::move(attached);
+  check(services_.store.transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
+    const auto present = store.exists(xen::DeviceNodeId{id_, number}.directory() / "type");
+    if (!present) return std::unexpected(present.error());
+    if (!*present) return {};
+    return xen::write_published(store, {id_, number}, attached->device->published());
+  }),
+        "publish what the device made");
   set_status(number, AttachStatus::kAttached);
-  log_.info("dev{}: {} attached", number, node.type);
+  log_.info("dev{}: {} attached", number, attached->type);
+  step();
+}
+
+void BusSession::refresh_device(AttachedDevice& device) {
+  if (device.device == nullptr || device.is_leaving) return;
+  const auto refreshed = device.device->refresh();
+  if (refreshed) {
+    log_.info("dev{}: looked at again", device.number);
+  } else {
+    log_.warning("dev{}: {}", device.number, refreshed.error());
+  }
+  check(xen::answer_refresh(services_.store, {id_, device.number},
+                            refreshed ? std::string{} : refreshed.error()),
+        "answer the request to look again");
 }
 
 void BusSession::start_detach(AttachedDevice& device, DetachRequest how) {
   if (device.is_leaving) return;
-  if (link_ == nullptr) return finish_detach(device.number);
+  if (link_ == nullptr || device.device == nullptr) {
+    device.is_leaving = true;
+    return close_device(device);
+  }
   if (how == DetachRequest::kForce) {
     device.is_leaving = true;
     set_status(device.number, AttachStatus::kDetaching);
@@ -306,7 +385,7 @@ void BusSession::start_detach(AttachedDevice& device, DetachRequest how) {
   if (std::exchange(device.is_ejecting, true)) return;
   if (!link_->eject(device.number)) {
     device.is_leaving = true;
-    return finish_detach(device.number);
+    return close_device(device);
   }
   set_status(device.number, AttachStatus::kDetaching);
   device.eject_timer.emplace(services_.context, services_.limits.eject_timeout);
@@ -342,14 +421,31 @@ void BusSession::device_ejected(std::uint16_t number, bool is_done) {
 void BusSession::device_gone(std::uint16_t number) {
   // A link that closes lets go of every device; only a device that is to leave leaves the bus.
   const auto found = devices_.find(number);
-  if (found != devices_.end() && found->second->is_leaving) finish_detach(number);
+  if (found != devices_.end() && found->second->is_leaving) close_device(*found->second);
 }
 
-void BusSession::finish_detach(std::uint16_t number) {
-  devices_.erase(number);
-  if (is_driver_gone_) return;
-  check(xen::remove_device(services_.store, {id_, number}), "remove the device");
+void BusSession::close_device(AttachedDevice& device) {
+  // One that is still being made comes back here when it is.
+  if (device.device == nullptr || std::exchange(device.is_closing, true)) return;
+  services_.maker.destroy(std::move(device.device),
+                          [this, number = device.number, alive = std::weak_ptr(alive_)] {
+                            if (!alive.expired()) device_closed(number);
+                          });
+}
+
+void BusSession::device_closed(std::uint16_t number) {
+  const auto found = devices_.find(number);
+  if (found == devices_.end()) return;
+  const std::shared_ptr<AttachedDevice> device = std::move(found->second);
+  devices_.erase(found);
+  if (is_removing_ || is_driver_gone_) return remove();
+  if (!device->refusal.empty()) return refuse_device(number, device->refusal);
+  if (!device->is_directory_gone) {
+    check(xen::remove_device(services_.store, {id_, number}), "remove the device");
+  }
   log_.info("dev{}: detached", number);
+  // The number may have been given to a new device while the old one was closed.
+  if (device->is_directory_gone) devices_changed();
 }
 
 void BusSession::refuse_device(std::uint16_t number, const std::string& why) {

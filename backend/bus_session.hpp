@@ -16,7 +16,7 @@
 
 #include "backend/attached_device.hpp"
 #include "backend/bus_link.hpp"
-#include "backend/device_catalog.hpp"
+#include "backend/device_maker.hpp"
 #include "backend/limits.hpp"
 #include "backend/log.hpp"
 #include "backend/worker_pool.hpp"
@@ -35,8 +35,9 @@ struct BusServices {
   xen::AsioWatches& watches;
   xen::AsioEventChannels& events;
   xen::GrantMapper& mapper;
+  RegionBudget& regions;
   WorkerPool& workers;
-  DeviceCatalog& catalog;
+  DeviceMaker& maker;
   const Limits& limits;
 };
 
@@ -75,6 +76,7 @@ class BusSession final : public BusLinkListener {
   void step();
   void act(xen::DeviceSideAction action);
   void advertise();
+  [[nodiscard]] bool is_making_devices() const;
   void connect();
   void close();
   void release();
@@ -86,8 +88,12 @@ class BusSession final : public BusLinkListener {
   void sync_devices();
   void drop_vanished(const std::vector<std::uint16_t>& numbers);
   void add_device(std::uint16_t number, const xen::DeviceNode& node);
+  void device_made(const std::weak_ptr<AttachedDevice>& reserved, DeviceMaker::Made made);
+  void refresh_device(AttachedDevice& device);
   void start_detach(AttachedDevice& device, xen::DetachRequest how);
-  void finish_detach(std::uint16_t number);
+  /// Closes what stands behind a device that is on no bus any more, then forgets it.
+  void close_device(AttachedDevice& device);
+  void device_closed(std::uint16_t number);
   void refuse_device(std::uint16_t number, const std::string& why);
   void set_status(std::uint16_t number, xen::AttachStatus status, const std::string& error = {});
 
@@ -106,7 +112,7 @@ class BusSession final : public BusLinkListener {
 
   std::set<std::uint16_t> refused_;  // in the store, judged, and not served
   // The link uses the devices, so it is declared after them and goes first.
-  std::map<std::uint16_t, std::unique_ptr<AttachedDevice>> devices_;
+  std::map<std::uint16_t, std::shared_ptr<AttachedDevice>> devices_;
   std::unique_ptr<BusLink> link_;
   std::shared_ptr<Alive> alive_ = std::make_shared<Alive>();
 };

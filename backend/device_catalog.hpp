@@ -1,25 +1,33 @@
-// From what the toolstack wrote in xenstore to a device: the one list of the device types that
-// this daemon has.
+// From what the toolstack wrote in xenstore to a device: which class serves which type. What each
+// type's parameters may be is devices/device_types' business.
 #pragma once
 
-#include <map>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "devices/device_parameters.hpp"
 #include "devices/queue_service.hpp"
 #include "devices/rng/entropy_source.hpp"
 #include "transport/result.hpp"
 
 namespace vmsg {
 
-using DeviceParameters = std::map<std::string, std::string, std::less<>>;
+/// Where a device will be, for the names of what it makes on the host.
+struct DeviceContext {
+  std::uint16_t guest = 0;
+  std::uint32_t bus = 0;
+  std::uint16_t number = 0;
+};
 
+/// Its one member may be called on any thread.
 class DeviceCatalog {
  public:
-  /// The error says in words what is wrong with which parameter, and what is allowed.
+  /// Opens what stands behind the device, which may take a while. The error says in words what is
+  /// wrong with which parameter, and what is allowed.
   [[nodiscard]] Result<std::unique_ptr<ServedDevice>, std::string> create(
-      std::string_view type, const DeviceParameters& parameters);
+      std::string_view type, const DeviceParameters& parameters, const DeviceContext& context);
 
  private:
   rng::KernelEntropy entropy_;

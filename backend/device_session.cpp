@@ -47,7 +47,7 @@ bool DeviceSession::enable(const QueueSetup& setup) {
   }
   queue->queue = std::move(*ring);
 
-  Worker& worker = environment_.workers.least_loaded();
+  Worker& worker = worker_for(setup.index);
   queue->service = device_.open_queue({setup, worker.io(), *queue});
   if (queue->service == nullptr) {
     log_.guest("queue {}: refused by the device", setup.index);
@@ -85,6 +85,18 @@ bool DeviceSession::map_areas(const QueueSetup& setup, ServedQueue& queue) {
     queue.areas[i] = std::move(*range);
   }
   return true;
+}
+
+Worker& DeviceSession::worker_for(std::uint32_t index) {
+  const std::uint32_t group = device_.queue_group(index);
+  for (const auto& [other, queue] : queues_) {
+    if (device_.queue_group(other) == group) return *queue->worker;
+  }
+  // Services of the group that have not ended yet run there too.
+  for (const auto& queue : leaving_) {
+    if (device_.queue_group(queue->index) == group) return *queue->worker;
+  }
+  return environment_.workers.least_loaded();
 }
 
 void DeviceSession::go_live() {
@@ -152,6 +164,8 @@ void DeviceSession::on_report(const WorkerReport& report) {
     case WorkerReport::Kind::kFault:
       log_fault(*report.queue, report.fault);
       environment_.listener.device_failed(number_);
+      return;
+    case WorkerReport::Kind::kPassed:  // the pool's own
       return;
     case WorkerReport::Kind::kReleased:
       // Destroying it unmaps its areas: only after this is the memory really given back.

@@ -73,6 +73,8 @@ class DeviceSession final : public QueueHost {
  private:
   /// Maps one area with the least rights that work.
   bool map_areas(const QueueSetup& setup, ServedQueue& queue);
+  /// Queues of one group share a worker.
+  Worker& worker_for(std::uint32_t index);
   void log_fault(const ServedQueue& queue, const ServiceStop& stop) const;
 
   const std::uint16_t number_;

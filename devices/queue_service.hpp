@@ -21,7 +21,11 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "devices/device_counters.hpp"
 #include "devices/io_ring.hpp"
 #include "transport/chain.hpp"
 #include "transport/device.hpp"
@@ -93,14 +97,56 @@ struct QueueLimits {
   std::uint32_t max_in_flight = 64;
 };
 
-/// A device that brings the services of its queues.
+/// Whom a device tells what happens to it. Any thread may call, at any time in the device's life.
+class DeviceHost {
+ public:
+  DeviceHost() = default;
+  DeviceHost(const DeviceHost&) = delete;
+  DeviceHost& operator=(const DeviceHost&) = delete;
+  virtual ~DeviceHost() = default;
+
+  /// Bytes of the configuration space changed by themselves: the driver is to be told.
+  virtual void config_changed() = 0;
+};
+
+/// Facts about a device that its administrator needs, such as the path of a terminal.
+using PublishedFacts = std::vector<std::pair<std::string, std::string>>;
+
+/// A device that brings the services of its queues. Unless said otherwise, members are called on
+/// the control thread. Making and destroying one may block for a while, its other members may not.
 class ServedDevice : public Device {
  public:
+  /// Before the device is put on a bus. `host` outlives it.
+  void set_host(DeviceHost& host) { host_ = &host; }
+
+  /// The toolstack says that what stands behind the device has changed (a disk has grown): look at
+  /// it again. The error says in words why nothing was changed.
+  [[nodiscard]] virtual Result<void, std::string> refresh() {
+    return std::unexpected(std::string("this type of device has nothing that could be resized"));
+  }
+
+  [[nodiscard]] virtual PublishedFacts published() const { return {}; }
+
+  virtual void report(CounterSink& sink) const { static_cast<void>(sink); }
+
+  /// Queues of the same group are served by the same worker, so their services may share state
+  /// without any lock.
+  [[nodiscard]] virtual std::uint32_t queue_group(std::uint32_t index) const { return index; }
+
   [[nodiscard]] virtual QueueLimits queue_limits(std::uint32_t index) const = 0;
 
   /// Called on the control thread after FEATURES_OK; the service moves to a worker then. Null when
   /// a limit does not allow it.
   [[nodiscard]] virtual std::unique_ptr<QueueService> open_queue(const QueueContext& context) = 0;
+
+ protected:
+  /// On any thread. A device that is on no bus tells nobody.
+  void tell_config_changed() const {
+    if (host_ != nullptr) host_->config_changed();
+  }
+
+ private:
+  DeviceHost* host_ = nullptr;
 };
 
 }  // namespace vmsg

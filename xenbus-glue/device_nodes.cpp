@@ -11,7 +11,9 @@ namespace vmsg::xen {
 namespace {
 
 constexpr std::size_t kMaxTypeLength = 32;
-constexpr std::array<std::string_view, 4> kOwnNodes{"type", "status", "error", "detach"};
+constexpr std::size_t kMaxFacts = 16;
+constexpr std::array<std::string_view, 6> kOwnNodes{"type",   "status", "error",
+                                                    "detach", "resize", "published"};
 
 bool is_own_node(std::string_view name) {
   for (const std::string_view own : kOwnNodes) {
@@ -36,6 +38,22 @@ AttachStatus parse_status(std::string_view text) {
     if (text == to_string(status)) return status;
   }
   return AttachStatus::kNone;
+}
+
+/// What the device side published. Facts come and go with it, so one that cannot be read is no
+/// fault of the device.
+std::map<std::string, std::string, std::less<>> read_published(StoreOps& store,
+                                                               const Path& directory) {
+  std::map<std::string, std::string, std::less<>> facts;
+  const auto names = store.list(directory, kMaxFacts);
+  if (!names) return facts;
+  for (const std::string& name : *names) {
+    const auto path = directory.child(name);
+    if (!path) continue;
+    auto value = store.find(*path, DeviceNode::kMaxValue);
+    if (value && *value) facts.emplace(name, std::move(**value));
+  }
+  return facts;
 }
 
 DetachRequest parse_detach(std::string_view text) {
@@ -77,6 +95,10 @@ Result<std::vector<std::uint16_t>, XenError> list_devices(StoreOps& store, const
 Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
                                                          const DeviceNodeId& device) {
   const Path directory = device.directory();
+  // The status before all else: the device side writes what belongs to a status together with it,
+  // so what is read from now on is at least as new. A status that is older by then has a watch.
+  const auto status = store.find(directory / "status", DeviceNode::kMaxValue);
+  if (!status) return store_failed("parameters", status.error());
   const auto names = store.list(directory, kOwnNodes.size() + DeviceNode::kMaxParameters);
   if (!names) return store_failed("parameters", names.error());
   const auto is_there = store.exists(directory);
@@ -84,7 +106,9 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
   if (!*is_there) return std::nullopt;
 
   DeviceNode node;
+  if (*status) node.status = parse_status(**status);
   for (const std::string& name : *names) {
+    if (name == "status") continue;
     const auto path = directory.child(name);
     if (!path) continue;
     auto value = store.find(*path, DeviceNode::kMaxValue);
@@ -93,12 +117,14 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
     if (!*value) continue;  // removed since we listed it
     if (name == "type") {
       node.type = std::move(**value);
-    } else if (name == "status") {
-      node.status = parse_status(**value);
     } else if (name == "error") {
       node.error = std::move(**value);
     } else if (name == "detach") {
       node.detach = parse_detach(**value);
+    } else if (name == "resize") {
+      node.wants_refresh = true;
+    } else if (name == "published") {
+      node.published = read_published(store, *path);
     } else {
       node.parameters.emplace(name, std::move(**value));
     }
@@ -117,6 +143,28 @@ Result<void, XenError> write_device_status(StoreOps& store, const DeviceNodeId& 
                                               : store.remove(directory / "error");
   if (!done) return done;
   return store.write(directory / "status", to_string(status));
+}
+
+Result<void, XenError> write_published(
+    StoreOps& store, const DeviceNodeId& device,
+    const std::vector<std::pair<std::string, std::string>>& facts) {
+  const Path directory = device.directory() / "published";
+  if (auto done = store.remove(directory); !done) return done;
+  for (const auto& [name, value] : facts) {
+    const auto path = directory.child(name);
+    if (!path) return std::unexpected(XenError{XenCall::kStoreWrite, EINVAL, 0});
+    if (auto done = store.write(*path, one_line(value)); !done) return done;
+  }
+  return {};
+}
+
+Result<void, XenError> answer_refresh(StoreOps& store, const DeviceNodeId& device,
+                                      std::string_view error) {
+  const Path directory = device.directory();
+  auto done = error.empty() ? store.remove(directory / "error")
+                            : store.write(directory / "error", one_line(error));
+  if (!done) return done;
+  return store.remove(directory / "resize");
 }
 
 Result<void, XenError> remove_device(StoreOps& store, const DeviceNodeId& device) {
@@ -149,6 +197,10 @@ Result<void, XenError> request_detach(StoreOps& store, const DeviceNodeId& devic
   const Path node = device.directory() / "detach";
   if (how == DetachRequest::kNone) return store.remove(node);
   return store.write(node, how == DetachRequest::kForce ? "force" : "1");
+}
+
+Result<void, XenError> request_refresh(StoreOps& store, const DeviceNodeId& device) {
+  return store.write(device.directory() / "resize", "1");
 }
 
 }  // namespace vmsg::xen

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "xenbus-glue/bus_nodes.hpp"
@@ -35,8 +36,10 @@ struct DeviceNode {
   std::string type;
   std::map<std::string, std::string, std::less<>> parameters;  // all nodes but the ones below
   DetachRequest detach = DetachRequest::kNone;
+  bool wants_refresh = false;  // what stands behind the device has changed: look at it again
   AttachStatus status = AttachStatus::kNone;
   std::string error;
+  std::map<std::string, std::string, std::less<>> published;  // written by the device side
 };
 
 [[nodiscard]] Result<std::vector<std::uint16_t>, XenError> list_devices(StoreOps& store,
@@ -49,6 +52,13 @@ struct DeviceNode {
                                                          const DeviceNodeId& device,
                                                          AttachStatus status,
                                                          std::string_view error = {});
+/// Facts that the administrator needs, each a node in `published`.
+[[nodiscard]] Result<void, XenError> write_published(
+    StoreOps& store, const DeviceNodeId& device,
+    const std::vector<std::pair<std::string, std::string>>& facts);
+/// Takes a request to look again back; `error` says why nothing was changed, or is empty.
+[[nodiscard]] Result<void, XenError> answer_refresh(StoreOps& store, const DeviceNodeId& device,
+                                                    std::string_view error);
 [[nodiscard]] Result<void, XenError> remove_device(StoreOps& store, const DeviceNodeId& device);
 
 /// Toolstack, inside of transact(): EEXIST when the number is taken, EINVAL for a bad parameter
@@ -58,5 +68,6 @@ struct DeviceNode {
     const std::map<std::string, std::string, std::less<>>& parameters);
 [[nodiscard]] Result<void, XenError> request_detach(StoreOps& store, const DeviceNodeId& device,
                                                     DetachRequest how);
+[[nodiscard]] Result<void, XenError> request_refresh(StoreOps& store, const DeviceNodeId& device);
 
 }  // namespace vmsg::xen

@@ -21,16 +21,18 @@ constexpr std::size_t kMaxBytesPerRequest = 512;
 
 class RngQueue final : public QueueService {
  public:
-  RngQueue(const RngOptions& options, EntropySource& source)
-      : source_(source), bucket_(options.bytes_per_second) {
+  RngQueue(const RngOptions& options, EntropySource& source, OperationCounters& counters)
+      : source_(source), counters_(counters), bucket_(options.bytes_per_second) {
     waiting_.reserve(kMaxInFlight);
   }
 
   std::size_t room() const override { return kMaxInFlight - waiting_.size(); }
 
-  void take(std::span<Chain> chains, const GuestRef&, CopyBatch&, Nanoseconds) override {
+  void take(std::span<Chain> chains, const GuestRef&, CopyBatch&, Nanoseconds now) override {
     // Nothing of a request is worth reading: its length is all that it says.
-    for (Chain& chain : chains) waiting_.push_back(Request{.chain = std::move(chain), .data = {}});
+    for (Chain& chain : chains) {
+      waiting_.push_back(Request{.chain = std::move(chain), .taken_at = now, .data = {}});
+    }
   }
 
   std::optional<ServiceFault> start(Nanoseconds now) override {
@@ -54,6 +56,7 @@ class RngQueue final : public QueueService {
       got -= share;
       ++ready_;
     }
+    started_at_ = now;
     wake_at_.reset();
     if (ready_ < waiting_.size()) {
       wake_at_ = bucket_.is_limited() ? bucket_.next_token_at() : now + kRetryAfter;
@@ -70,6 +73,9 @@ class RngQueue final : public QueueService {
   std::optional<ServiceFault> retire(DeviceQueue& queue) override {
     for (Request& request : std::span(waiting_).first(ready_)) {
       if (request.outcome != CopyOutcome::kOk) return ServiceFault::kNotGranted;
+      counters_.operations.add();
+      counters_.bytes.add(request.data.size());
+      counters_.latency.add(started_at_ - request.taken_at);
       queue.complete(std::move(request.chain), static_cast<std::uint32_t>(request.data.size()));
     }
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(ready_));
@@ -90,6 +96,7 @@ class RngQueue final : public QueueService {
  private:
   struct Request {
     Chain chain;
+    Nanoseconds taken_at = 0;
     std::span<std::byte> data;
     CopyOutcome outcome = CopyOutcome::kOk;
   };
@@ -102,7 +109,9 @@ class RngQueue final : public QueueService {
   }
 
   EntropySource& source_;
+  OperationCounters& counters_;
   TokenBucket bucket_;
+  Nanoseconds started_at_ = 0;
   std::vector<Request> waiting_;  // in the order they were taken; never grows past kMaxInFlight
   std::size_t ready_ = 0;         // the first of them that have their bytes
   std::optional<Nanoseconds> wake_at_;
@@ -127,7 +136,7 @@ QueueLimits RngDevice::queue_limits(std::uint32_t) const {
 }
 
 std::unique_ptr<QueueService> RngDevice::open_queue(const QueueContext&) {
-  return std::make_unique<RngQueue>(options_, source_);
+  return std::make_unique<RngQueue>(options_, source_, counters_);
 }
 
 }  // namespace vmsg::rng

@@ -10,13 +10,9 @@
 
 #include "devices/queue_service.hpp"
 #include "devices/rng/entropy_source.hpp"
+#include "devices/rng/rng_options.hpp"
 
 namespace vmsg::rng {
-
-struct RngOptions {
-  /// Bytes a second for the guest, 0 for no limit. A second's worth may be drawn at once.
-  std::uint64_t bytes_per_second = 0;
-};
 
 class RngDevice final : public ServedDevice {
  public:
@@ -35,6 +31,8 @@ class RngDevice final : public ServedDevice {
   }
   void reset() override {}
 
+  void report(CounterSink& sink) const override { sink.operations("read", counters_); }
+
   QueueLimits queue_limits(std::uint32_t index) const override;
   std::unique_ptr<QueueService> open_queue(const QueueContext& context) override;
 
@@ -42,6 +40,7 @@ class RngDevice final : public ServedDevice {
   RngOptions options_;
   EntropySource& source_;
   DeviceIdentity identity_;
+  OperationCounters counters_;  // written by the worker that serves the queue
 };
 
 }  // namespace vmsg::rng

@@ -433,6 +433,30 @@ TEST_F(DeviceNodesTest, DetachingIsAskedForGentlyOrByForce) {
   EXPECT_EQ(read().detach, DetachRequest::kNone);
 }
 
+TEST_F(DeviceNodesTest, ARequestToLookAgainIsAnsweredAndGone) {
+  ASSERT_EQ(attach("blk", {}), 0);
+  ASSERT_FALSE(read().wants_refresh);
+
+  ASSERT_TRUE(request_refresh(*toolstack, id).has_value());
+  EXPECT_TRUE(read().wants_refresh);
+  ASSERT_TRUE(answer_refresh(*device, id, "the file is gone").has_value());
+  EXPECT_FALSE(read().wants_refresh);
+  EXPECT_EQ(read().error, "the file is gone");
+
+  ASSERT_TRUE(answer_refresh(*device, id, "").has_value());
+  EXPECT_EQ(read().error, "");
+}
+
+TEST_F(DeviceNodesTest, PublishedFactsAreNoParameters) {
+  ASSERT_EQ(attach("console", {{"output", "pty"}}), 0);
+
+  ASSERT_TRUE(write_published(*device, id, {{"tty", "/dev/pts/3"}, {"old", "x"}}).has_value());
+  ASSERT_TRUE(write_published(*device, id, {{"tty", "/dev/pts/4"}}).has_value());
+
+  EXPECT_EQ(read().published, (Parameters{{"tty", "/dev/pts/4"}}));
+  EXPECT_EQ(read().parameters, (Parameters{{"output", "pty"}}));
+}
+
 TEST_F(DeviceNodesTest, ADeviceWithoutAGoodTypeIsMalformed) {
   ASSERT_TRUE(toolstack->write(id.directory() / "path", "/x").has_value());
   EXPECT_EQ(read_device(*device, id).error(), wrong(NodeFault::kMissing, "type"));

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "tools/vmsg-guest/guest_device.hpp"
 
@@ -22,9 +24,23 @@ struct CommandOptions {
   std::string output = "-";
 };
 
+/// What part of a disk a command is about.
+struct DiskPart {
+  std::uint64_t offset = 0;
+  std::optional<std::uint64_t> bytes;  // else up to the end
+};
+
 int complain(const Failure& what);
 
+/// The device that was named, or the first of the type, brought up. `what` is what people call it.
+Result<std::unique_ptr<GuestDevice>, Failure> find_device(GuestLink& link,
+                                                          const CommandOptions& options,
+                                                          std::uint32_t device_id,
+                                                          std::string_view what);
+
 int run_probe(const CommandOptions& options);
+int run_blk_read(const CommandOptions& options, const DiskPart& part);
+int run_blk_write(const CommandOptions& options, const DiskPart& part);
 int run_rng(const CommandOptions& options);
 
 }  // namespace vmsg::guest

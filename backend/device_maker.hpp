@@ -1,0 +1,43 @@
+// Makes and destroys devices on threads of its own, since opening and closing what stands behind a
+// device (a server, a file on a slow disk) may take long, and the control thread serves everybody.
+//
+// Its own members are called on the control thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "backend/device_catalog.hpp"
+#include "devices/queue_service.hpp"
+#include "transport/result.hpp"
+
+namespace vmsg {
+
+class DeviceMaker {
+ public:
+  using Made = Result<std::unique_ptr<ServedDevice>, std::string>;
+
+  DeviceMaker(boost::asio::io_context& context, DeviceCatalog& catalog);
+  DeviceMaker(const DeviceMaker&) = delete;
+  DeviceMaker& operator=(const DeviceMaker&) = delete;
+  /// Waits for what is under way; nobody is told about it any more.
+  ~DeviceMaker();
+
+  /// `done` is called on the loop.
+  void make(std::string type, DeviceParameters parameters, DeviceContext device_context,
+            std::function<void(Made)> done);
+
+  /// `done` is called on the loop once nothing of the device is open any more.
+  void destroy(std::unique_ptr<ServedDevice> device, std::function<void()> done);
+
+ private:
+  boost::asio::io_context& context_;
+  DeviceCatalog& catalog_;
+  boost::asio::thread_pool threads_;
+};
+
+}  // namespace vmsg
