@@ -24,6 +24,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   rng->add_option("--output", options.output, "A file, or - for standard output")
       ->capture_default_str();
+  rng->add_flag("--shared-regions", options.link.shared_regions,
+                "Let the device side keep the buffers mapped");
   rng->add_flag("--packed", options.device.packed, "Use a packed queue");
   rng->add_flag("!--no-event-idx", options.device.event_idx, "Do without the event index");
   rng->add_flag("!--in-band", options.device.queue_channels,
