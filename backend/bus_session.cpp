@@ -298,9 +298,8 @@ void BusSession::add_device(std::uint16_t number, const xen::DeviceNode& node) {
   auto reserved = std::make_shared<AttachedDevice>();
   reserved->number = number;
   reserved->type = node.type;
-  reserved->voice = std::make_unique<DeviceVoice>(services_.context, [this, number] {
-    if (link_ != nullptr && own_ == XenbusState::kConnected) link_->config_changed(number);
-  });
+  reserved->voice =
+      std::make_unique<DeviceVoice>(services_.context, [this, number] { config_changed(number); });
   devices_[number] = reserved;
   set_status(number, AttachStatus::kAttaching);
   services_.maker.make(node.type, node.parameters,
@@ -343,6 +342,13 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
   set_status(number, AttachStatus::kAttached);
   log_.info("dev{}: {} attached", number, attached->type);
   step();
+}
+
+void BusSession::config_changed(std::uint16_t number) {
+  const auto found = devices_.find(number);
+  if (found == devices_.end() || found->second->device == nullptr) return;
+  found->second->device->update_config();
+  if (link_ != nullptr && own_ == XenbusState::kConnected) link_->config_changed(number);
 }
 
 void BusSession::refresh_device(AttachedDevice& device) {

@@ -89,6 +89,8 @@ class BusSession final : public BusLinkListener {
   void drop_vanished(const std::vector<std::uint16_t>& numbers);
   void add_device(std::uint16_t number, const xen::DeviceNode& node);
   void device_made(const std::weak_ptr<AttachedDevice>& reserved, DeviceMaker::Made made);
+  /// A device says that bytes of its configuration space change by themselves.
+  void config_changed(std::uint16_t number);
   void refresh_device(AttachedDevice& device);
   void start_detach(AttachedDevice& device, xen::DetachRequest how);
   /// Closes what stands behind a device that is on no bus any more, then forgets it.

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 #include "backend/served_queue.hpp"
 #include "devices/io_ring.hpp"
 #include "xenbus-glue/event_channels.hpp"
