@@ -281,8 +281,9 @@ void BusLink::send(std::span<const std::byte> frame) {
 
 void BusLink::fail(std::string why) {
   if (is_closed_) return;
-  close();
+  // Told before close() tells that the link is gone: after that nobody is there to tell.
   post([this, why = std::move(why)] { listener_.link_failed(why); });
+  close();
 }
 
 void BusLink::post(std::function<void()> work) {

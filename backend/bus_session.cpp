@@ -87,7 +87,19 @@ void BusSession::step() {
     }
     const auto peer = xen::read_state(services_.store, id_.driver_directory());
     const auto online = xen::read_online(services_.store, id_);
-    if (!peer || !online) break;
+    if (!peer || !online) {
+      const auto error = peer ? online.error() : peer.error();
+      log_.error("cannot read the state of the bus: {}", xen::to_string(error));
+      break;
+    }
+    if (*peer == XenbusState::kUnknown) {
+      // In a driver domain nothing else tells that the guest is gone.
+      const auto is_alive = xen::is_driver_domain_alive(services_.store, id_);
+      if (is_alive && !*is_alive) {
+        is_stepping_ = false;
+        return driver_gone();
+      }
+    }
     const XenbusState before = own_;
     act(xen::device_side_action(own_, *peer, *online));
     if (is_over_ || own_ == before) break;
@@ -153,7 +165,7 @@ void BusSession::connect() {
     }
   }
   enter(XenbusState::kConnected);
-  log_.info("connected with {} devices", devices_.size());
+  log_.guest_info("connected with {} devices", devices_.size());
   link_->open();
 }
 

@@ -65,13 +65,22 @@ class Log {
   void guest(fmt::format_string<Args...> form, Args&&... args) const {
     std::uint64_t held_back = 0;
     if (!may_write_for_guest(held_back)) return;
-    write_for_guest(fmt::format(form, std::forward<Args>(args)...), held_back);
+    write_for_guest(spdlog::level::warn, fmt::format(form, std::forward<Args>(args)...), held_back);
+  }
+
+  /// What is in order, and still the guest's to repeat without end: a connection, for instance.
+  template <typename... Args>
+  void guest_info(fmt::format_string<Args...> form, Args&&... args) const {
+    std::uint64_t held_back = 0;
+    if (!may_write_for_guest(held_back)) return;
+    write_for_guest(spdlog::level::info, fmt::format(form, std::forward<Args>(args)...), held_back);
   }
 
  private:
   void write(spdlog::level::level_enum level, const std::string& line) const;
   [[nodiscard]] bool may_write_for_guest(std::uint64_t& held_back) const;
-  void write_for_guest(const std::string& line, std::uint64_t held_back) const;
+  void write_for_guest(spdlog::level::level_enum level, const std::string& line,
+                       std::uint64_t held_back) const;
 
   std::shared_ptr<spdlog::logger> sink_;
   std::string context_;

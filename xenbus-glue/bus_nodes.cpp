@@ -157,15 +157,6 @@ Result<void, XenError> remove_device_directories(StoreOps& store, const BusId& b
   return {};
 }
 
-Result<bool, XenError> is_driver_domain_alive(Store& store, const BusId& bus) {
-  const auto is_introduced = store.is_domain_introduced(bus.driver_domain);
-  if (is_introduced || is_introduced.error().error != EACCES) return is_introduced;
-  // Not for us to ask. Below what we may not read, absent and forbidden look the same.
-  const auto is_there = store.exists(bus.driver_directory());
-  if (!is_there && is_there.error().error == EACCES) return false;
-  return is_there;
-}
-
 Result<void, XenError> make_owned(StoreOps& store, const Path& directory,
                                   const Permissions& permissions) {
   if (auto done = store.make_directory(directory); !done) return done;
@@ -321,6 +312,15 @@ Result<void, XenError> clear_bus_error(StoreOps& store, const BusId& bus) {
 Result<void, XenError> remove_device_side(Store& store, const BusId& bus) {
   return store.transact(
       [&](Transaction& transaction) { return remove_device_directories(transaction, bus); });
+}
+
+Result<bool, XenError> is_driver_domain_alive(Store& store, const BusId& bus) {
+  const auto is_introduced = store.is_domain_introduced(bus.driver_domain);
+  if (is_introduced || is_introduced.error().error != EACCES) return is_introduced;
+  // Not for us to ask. Below what we may not read, absent and forbidden look the same.
+  const auto is_there = store.exists(bus.driver_directory());
+  if (!is_there && is_there.error().error == EACCES) return false;
+  return is_there;
 }
 
 Result<std::vector<BusId>, XenError> list_orphaned_buses(Store& store, DomainId device_domain) {
