@@ -34,6 +34,13 @@ Worker& WorkerPool::least_loaded() {
                             [](const auto& a, const auto& b) { return a->load() < b->load(); });
 }
 
+std::vector<WorkerSnapshot> WorkerPool::snapshot() const {
+  std::vector<WorkerSnapshot> all;
+  all.reserve(workers_.size());
+  for (const auto& worker : workers_) all.push_back(worker->snapshot());
+  return all;
+}
+
 void WorkerPool::arm() {
   ready_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                     [this, alive = std::weak_ptr<Alive>(alive_)](
