@@ -27,6 +27,7 @@
 #include "xenbus-glue/asio_event_channels.hpp"
 #include "xenbus-glue/bus_nodes.hpp"
 #include "xenbus-glue/ring_pages.hpp"
+#include "xenbus-glue/shared_regions.hpp"
 
 namespace vmsg {
 
@@ -54,6 +55,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
     boost::asio::io_context& context;
     xen::AsioEventChannels& events;
     xen::GrantMapper& mapper;
+    RegionBudget& regions;
     WorkerPool& workers;
     const Limits& limits;
     const TraceHub& trace;
@@ -123,6 +125,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   void finish_leaving();
   void note_frame(bool is_in, std::span<const std::byte> frame) const;
   void note_waiting(bool is_waiting);
+  void region_withdrawn(std::uint32_t region);
 
   Environment environment_;
   const xen::BusId id_;
@@ -141,6 +144,8 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   // before the ring is unmapped; the sessions map by the guest memory.
   xen::MappedRing ring_;
   xen::GrantGuestMemory memory_;
+  SharedRegions regions_;          // workers read it for the queues below
+  std::uint32_t withdrawing_ = 0;  // regions that are still mapped until all turns have ended
   RingProducer in_;
   RingConsumer out_;
   std::vector<std::byte> frame_;  // one frame, copied out of the ring

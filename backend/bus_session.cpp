@@ -22,7 +22,7 @@ xen::Advertisement advertisement_of(const Limits& limits) {
           .max_message_size = limits.max_message_size,
           .transport_features = 0,
           .queue_event_channels = true,
-          .shared_regions = false};
+          .shared_regions = true};
 }
 
 }  // namespace
@@ -151,6 +151,10 @@ void BusSession::act(DeviceSideAction action) {
 }
 
 void BusSession::advertise() {
+  // A driver side that connects finds the devices that were given to it before, so it need not be
+  // able to do with later ones what a boot needs. device_made() comes back here.
+  if (!are_devices_there()) return;
+  device_wait_.reset();
   if (const auto fault = xen::check_device_directory(services_.store, id_); !fault) {
     return refuse(xen::to_string(fault.error()));
   }
@@ -181,13 +185,12 @@ bool BusSession::are_devices_there() {
 }
 
 void BusSession::connect() {
-  if (!are_devices_there()) return;
-  device_wait_.reset();
   const auto answers = xen::read_answers(services_.store, id_, advertisement_of(services_.limits));
   if (!answers) return refuse(xen::to_string(answers.error()));
 
   auto link = BusLink::connect({services_.context, services_.events, services_.mapper,
-                                services_.workers, services_.limits, services_.trace},
+                                services_.regions, services_.workers, services_.limits,
+                                services_.trace},
                                id_, *answers, *this, log_);
   if (!link) return refuse(link.error());
   link_ = std::move(*link);

@@ -34,6 +34,7 @@ struct BusServices {
   xen::AsioWatches& watches;
   xen::AsioEventChannels& events;
   xen::GrantMapper& mapper;
+  RegionBudget& regions;
   WorkerPool& workers;
   DeviceMaker& maker;
   const Limits& limits;
