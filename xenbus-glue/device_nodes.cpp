@@ -129,6 +129,12 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
       node.parameters.emplace(name, std::move(**value));
     }
   }
+  // Both are written in one transaction, after the children were listed perhaps.
+  if (node.status == AttachStatus::kFailed && node.error.empty()) {
+    auto error = store.find(directory / "error", DeviceNode::kMaxValue);
+    if (!error) return store_failed("parameters", error.error());
+    node.error = std::move(*error).value_or("");
+  }
   if (node.type.empty()) return wrong(NodeFault::kMissing, "type");
   if (node.type.size() > kMaxTypeLength || !Path::is_component(node.type)) {
     return wrong(NodeFault::kMalformed, "type");
