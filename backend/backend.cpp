@@ -40,6 +40,7 @@ Backend::Backend(boost::asio::io_context& context, const BackendOptions& options
       options_(options),
       log_(std::move(log)),
       on_failed_(std::move(on_failed)),
+      regions_(options.limits.region_pages),
       maker_(context, catalog_) {}
 
 Backend::~Backend() = default;
@@ -69,8 +70,8 @@ Result<void, std::string> Backend::open_xen() {
         fmt::format("worker: {}: errno {}", workers.error().what, workers.error().error));
   }
   workers_ = std::move(*workers);
-  services_.emplace(BusServices{context_, *store_, *watches_, *events_, *mapper_, *workers_, maker_,
-                                options_.limits});
+  services_.emplace(BusServices{context_, *store_, *watches_, *events_, *mapper_, regions_,
+                                *workers_, maker_, options_.limits});
   return {};
 }
 

@@ -66,6 +66,7 @@ class Backend {
   std::unique_ptr<xen::AsioWatches> watches_;
   std::unique_ptr<xen::AsioEventChannels> events_;
   std::optional<xen::GrantMapper> mapper_;
+  RegionBudget regions_;
   DeviceCatalog catalog_;
   DeviceMaker maker_;  // uses the catalog on its own threads
   std::unique_ptr<WorkerPool> workers_;

@@ -87,6 +87,9 @@ BusLink::BusLink(const Environment& environment, const xen::BusId& id, const xen
       log_(std::move(log)),
       ring_(std::move(ring)),
       memory_(environment.mapper, id.driver_domain, environment.limits.mapped_pages_per_bus),
+      regions_(environment.mapper, environment.regions, id.driver_domain,
+               {.regions = environment.limits.regions_per_bus,
+                .pages = environment.limits.region_pages_per_bus}),
       in_(in),
       out_(out),
       frame_(answers.max_message_size),
@@ -113,7 +116,7 @@ Result<void, std::string> BusLink::attach(std::uint16_t number, ServedDevice& de
       DeviceSession::Environment{.listener = *this,
                                  .memory = memory_,
                                  .workers = environment_.workers,
-                                 .guest = {.domain = id_.driver_domain, .regions = nullptr},
+                                 .guest = {.domain = id_.driver_domain, .regions = &regions_},
                                  .max_queues = environment_.limits.queues_per_bus},
       std::move(log));
   const auto attached =
@@ -162,7 +165,7 @@ void BusLink::finish_leaving() {
     listener_.device_gone(number);
     if (alive.expired()) return;
   }
-  if (is_closed_ && served_.empty()) listener_.link_gone();
+  if (is_closed_ && served_.empty() && withdrawing_ == 0) listener_.link_gone();
 }
 
 void BusLink::device_released(std::uint16_t number) {
@@ -305,12 +308,42 @@ void BusLink::unbind_queue_port(std::uint16_t device, std::uint32_t queue) {
   if (found != served_.end()) found->second.session->unbind_port(queue);
 }
 
-RegionAnswer BusLink::share_region(std::uint32_t, GrantAddress, std::uint32_t) {
-  // Not advertised, so the endpoint does not ask.
-  return RegionAnswer::kLimit;
+RegionAnswer BusLink::share_region(std::uint32_t region, GrantAddress address,
+                                   std::uint32_t pages) {
+  const auto shared = regions_.share(region, address, pages);
+  if (shared) {
+    log_.debug("region {}: {} pages at {:#x}", region, pages, address.raw());
+    return RegionAnswer::kShared;
+  }
+  if (shared.error() == RegionError::kLimit) {
+    log_.guest("region {}: {} pages refused, a limit is reached", region, pages);
+    return RegionAnswer::kLimit;
+  }
+  log_.guest("region {}: {} pages at {:#x} do not map", region, pages, address.raw());
+  return RegionAnswer::kNotMapped;
 }
 
-Release BusLink::unshare_region(std::uint32_t) { return Release::kDone; }
+Release BusLink::unshare_region(std::uint32_t region) {
+  auto withdrawn = regions_.withdraw(region);
+  if (!withdrawn) return Release::kDone;
+  ++withdrawing_;
+  // The workers may be copying from it or to it. What they hold on to ends with their turns; then
+  // it is unmapped, and only then answered.
+  environment_.workers.after_all_turns([this, region, alive = std::weak_ptr(alive_),
+                                        left = std::optional(std::move(*withdrawn))]() mutable {
+    left.reset();
+    if (!alive.expired()) region_withdrawn(region);
+  });
+  return Release::kPending;
+}
+
+void BusLink::region_withdrawn(std::uint32_t region) {
+  --withdrawing_;
+  log_.debug("region {}: given back", region);
+  if (is_closed_) return finish_leaving();
+  endpoint_->region_unshared(region);
+  finish_turn();
+}
 
 void BusLink::ejected(std::uint16_t device, bool is_done) {
   post([this, device, is_done] { listener_.device_ejected(device, is_done); });

@@ -24,6 +24,7 @@
 #include "xenbus-glue/asio_event_channels.hpp"
 #include "xenbus-glue/bus_nodes.hpp"
 #include "xenbus-glue/ring_pages.hpp"
+#include "xenbus-glue/shared_regions.hpp"
 
 namespace vmsg {
 
@@ -51,6 +52,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
     boost::asio::io_context& context;
     xen::AsioEventChannels& events;
     xen::GrantMapper& mapper;
+    RegionBudget& regions;
     WorkerPool& workers;
     const Limits& limits;
   };
@@ -113,6 +115,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   void post(std::function<void()> work);
   void take_off(std::uint16_t number, Served& served);
   void finish_leaving();
+  void region_withdrawn(std::uint32_t region);
   void log_frame(const char* direction, std::span<const std::byte> frame) const;
 
   Environment environment_;
@@ -129,6 +132,8 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   // before the ring is unmapped; the sessions map by the guest memory.
   xen::MappedRing ring_;
   xen::GrantGuestMemory memory_;
+  SharedRegions regions_;          // workers read it for the queues below
+  std::uint32_t withdrawing_ = 0;  // regions that are still mapped until all turns have ended
   RingProducer in_;
   RingConsumer out_;
   std::vector<std::byte> frame_;  // one frame, copied out of the ring

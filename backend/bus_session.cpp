@@ -22,7 +22,7 @@ xen::Advertisement advertisement_of(const Limits& limits) {
           .max_message_size = limits.max_message_size,
           .transport_features = 0,
           .queue_event_channels = true,
-          .shared_regions = false};
+          .shared_regions = true};
 }
 
 }  // namespace
@@ -116,6 +116,9 @@ void BusSession::act(DeviceSideAction action) {
 }
 
 void BusSession::advertise() {
+  // A driver side that connects finds the devices that were given to it before, so it need not be
+  // able to do with later ones what a boot needs. device_made() comes back here.
+  if (is_making_devices()) return;
   if (const auto fault = xen::check_device_directory(services_.store, id_); !fault) {
     return refuse(xen::to_string(fault.error()));
   }
@@ -127,13 +130,19 @@ void BusSession::advertise() {
   enter(XenbusState::kInitWait);
 }
 
+bool BusSession::is_making_devices() const {
+  return std::ranges::any_of(devices_, [](const auto& entry) {
+    return entry.second->device == nullptr && !entry.second->is_leaving;
+  });
+}
+
 void BusSession::connect() {
   const auto answers = xen::read_answers(services_.store, id_, advertisement_of(services_.limits));
   if (!answers) return refuse(xen::to_string(answers.error()));
 
-  auto link = BusLink::connect(
-      {services_.context, services_.events, services_.mapper, services_.workers, services_.limits},
-      id_, *answers, *this, log_);
+  auto link = BusLink::connect({services_.context, services_.events, services_.mapper,
+                                services_.regions, services_.workers, services_.limits},
+                               id_, *answers, *this, log_);
   if (!link) return refuse(link.error());
   link_ = std::move(*link);
   for (const auto& [number, attached] : devices_) {
@@ -310,7 +319,8 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
   if (!made) {
     if (attached->is_leaving || is_removing_) return device_closed(number);
     devices_.erase(number);
-    return refuse_device(number, made.error());
+    refuse_device(number, made.error());
+    return step();
   }
   attached->device = std::move(*made);
   attached->device->set_host(*attached->voice);
@@ -332,6 +342,7 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
         "publish what the device made");
   set_status(number, AttachStatus::kAttached);
   log_.info("dev{}: {} attached", number, attached->type);
+  step();
 }
 
 void BusSession::refresh_device(AttachedDevice& device) {

@@ -35,6 +35,7 @@ struct BusServices {
   xen::AsioWatches& watches;
   xen::AsioEventChannels& events;
   xen::GrantMapper& mapper;
+  RegionBudget& regions;
   WorkerPool& workers;
   DeviceMaker& maker;
   const Limits& limits;
@@ -75,6 +76,7 @@ class BusSession final : public BusLinkListener {
   void step();
   void act(xen::DeviceSideAction action);
   void advertise();
+  [[nodiscard]] bool is_making_devices() const;
   void connect();
   void close();
   void release();

@@ -165,6 +165,8 @@ void DeviceSession::on_report(const WorkerReport& report) {
       log_fault(*report.queue, report.fault);
       environment_.listener.device_failed(number_);
       return;
+    case WorkerReport::Kind::kPassed:  // the pool's own
+      return;
     case WorkerReport::Kind::kReleased:
       // Destroying it unmaps its areas: only after this is the memory really given back.
       std::erase_if(leaving_, [&](const auto& queue) { return queue.get() == report.queue; });

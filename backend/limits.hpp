@@ -17,6 +17,8 @@ struct Limits {
   std::uint32_t mapped_pages_per_bus = 16384;
   std::uint32_t regions_per_bus = 16;
   std::uint32_t region_pages_per_bus = 16384;
+  /// Of all guests together. Xen lets a domain have some 500 thousand pages mapped by default.
+  std::uint32_t region_pages = 131072;
   /// Frames taken from one bus before the others have their turn.
   std::uint32_t frames_per_turn = 32;
   /// A reset that takes longer is answered with the old status, and the driver polls.

@@ -47,6 +47,8 @@ class Worker::WakeUp final : public IoCompletion {
     if (is_last) is_armed_ = false;
   }
 
+  [[nodiscard]] bool is_pending() const { return was_woken_; }
+
   /// Whether something happened since the last call.
   bool take() { return std::exchange(was_woken_, false); }
 
@@ -139,6 +141,8 @@ void Worker::unbind_port(ServedQueue& queue) {
   post({.kind = Order::Kind::kUnbind, .queue = &queue});
 }
 
+void Worker::pass(TurnBarrier& barrier) { post({.kind = Order::Kind::kPass, .barrier = &barrier}); }
+
 void Worker::take_reports(std::vector<WorkerReport>& reports) {
   const std::lock_guard lock(outbox_mutex_);
   reports.insert(reports.end(), outbox_.begin(), outbox_.end());
@@ -169,7 +173,10 @@ void Worker::run() {
 void Worker::wait() {
   mailbox_wake_->arm();
   events_wake_->arm();
-  if (!ready_.empty() || has_more_events_) return io_->submit_and_wait(0);
+  // A turn reaps completions too, so a wake-up may have been heard and not acted on yet.
+  const bool has_work = !ready_.empty() || has_more_events_ || mailbox_wake_->is_pending() ||
+                        events_wake_->is_pending();
+  if (has_work) return io_->submit_and_wait(0);
 
   std::optional<Nanoseconds> earliest;
   for (const ServedQueue* queue : timed_) {
@@ -219,6 +226,12 @@ void Worker::obey(const Order& order) {
       return obey_bind(*order.queue, *order.binding);
     case Order::Kind::kUnbind:
       return set_port(*order.queue, {});
+    case Order::Kind::kPass:
+      // ORDER: what this worker did in its turns comes before what the last one's report allows.
+      if (order.barrier->left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        report({.kind = WorkerReport::Kind::kPassed, .barrier = order.barrier});
+      }
+      return;
   }
 }
 

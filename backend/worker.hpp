@@ -24,16 +24,24 @@
 
 namespace vmsg {
 
+/// Counts the workers that have yet to end the turn that they are in.
+struct TurnBarrier {
+  explicit TurnBarrier(std::uint32_t workers) : left(workers) {}
+  std::atomic<std::uint32_t> left;
+};
+
 /// What a worker tells the control thread.
 struct WorkerReport {
   enum class Kind : std::uint8_t {
     kUsed,      // buffers were used and the guest wants to know, and the queue has no port
     kReleased,  // nothing of the queue is in use any more
     kFault,     // the queue was stopped; `fault` says why
+    kPassed,    // `barrier`: this worker was the last that had to end a turn
   };
   Kind kind = Kind::kUsed;
   ServedQueue* queue = nullptr;
-  ServiceStop fault;
+  TurnBarrier* barrier = nullptr;
+  ServiceStop fault{};
 };
 
 struct WorkerError {
@@ -65,6 +73,10 @@ class Worker {
   Result<void, xen::XenError> bind_port(ServedQueue& queue, xen::RemotePort remote);
   void unbind_port(ServedQueue& queue);
 
+  /// Counts the barrier down between two turns: what a turn that has begun may have found in a
+  /// table that is read without a lock is not used by this worker any more then.
+  void pass(TurnBarrier& barrier);
+
   /// Moves the waiting reports to the end of `reports`.
   void take_reports(std::vector<WorkerReport>& reports);
 
@@ -83,10 +95,21 @@ class Worker {
   };
 
   struct Order {
-    enum class Kind : std::uint8_t { kAdopt, kServe, kStop, kRemove, kKick, kBind, kUnbind, kQuit };
+    enum class Kind : std::uint8_t {
+      kAdopt,
+      kServe,
+      kStop,
+      kRemove,
+      kKick,
+      kBind,
+      kUnbind,
+      kPass,
+      kQuit
+    };
     Kind kind = Kind::kKick;
     ServedQueue* queue = nullptr;
     Binding* binding = nullptr;
+    TurnBarrier* barrier = nullptr;
   };
 
   class WakeUp;  // a multishot poll on one descriptor

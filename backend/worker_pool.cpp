@@ -34,6 +34,22 @@ Worker& WorkerPool::least_loaded() {
                             [](const auto& a, const auto& b) { return a->load() < b->load(); });
 }
 
+void WorkerPool::after_all_turns(std::move_only_function<void()> then) {
+  waiting_.push_back(
+      std::make_unique<Waiting>(static_cast<std::uint32_t>(workers_.size()), std::move(then)));
+  TurnBarrier& barrier = waiting_.back()->barrier;
+  for (const auto& worker : workers_) worker->pass(barrier);
+}
+
+void WorkerPool::passed(const TurnBarrier& barrier) {
+  const auto found = std::ranges::find_if(
+      waiting_, [&](const auto& waiting) { return &waiting->barrier == &barrier; });
+  VMSG_INVARIANT(found != waiting_.end());
+  const std::unique_ptr<Waiting> done = std::move(*found);
+  waiting_.erase(found);
+  done->then();
+}
+
 void WorkerPool::arm() {
   ready_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                     [this, alive = std::weak_ptr<Alive>(alive_)](
@@ -47,7 +63,11 @@ void WorkerPool::on_ready(const std::weak_ptr<Alive>& alive,
   static_cast<void>(::read(ready_.native_handle(), &count, sizeof(count)) == 0);
   for (const auto& worker : workers_) worker->take_reports(reports_);
   for (const WorkerReport& report : reports_) {
-    on_report_(report);
+    if (report.kind == WorkerReport::Kind::kPassed) {
+      passed(*report.barrier);
+    } else {
+      on_report_(report);
+    }
     if (alive.expired()) return;
   }
   reports_.clear();

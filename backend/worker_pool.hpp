@@ -16,7 +16,7 @@ class WorkerPool {
  public:
   using ReportHandler = std::function<void(const WorkerReport&)>;
 
-  /// Makes and starts `count` workers. `on_report` runs on the loop.
+  /// Makes and starts `count` workers. `on_report` runs on the loop and hears of single queues.
   static Result<std::unique_ptr<WorkerPool>, WorkerError> create(boost::asio::io_context& context,
                                                                  unsigned count,
                                                                  ReportHandler on_report);
@@ -27,20 +27,35 @@ class WorkerPool {
   /// The worker that serves the fewest queues.
   [[nodiscard]] Worker& least_loaded();
 
+  /// Calls `then` on the loop when every worker has ended the turn that it may be in now. When the
+  /// pool is destroyed before that, `then` is destroyed without being called; no worker runs then.
+  void after_all_turns(std::move_only_function<void()> then);
+
   [[nodiscard]] std::size_t size() const { return workers_.size(); }
 
  private:
   struct Alive {};
 
   WorkerPool(boost::asio::io_context& context, FileDescriptor ready, ReportHandler on_report);
+  /// Somebody who waits for the end of all turns.
+  struct Waiting {
+    Waiting(std::uint32_t workers, std::move_only_function<void()> what)
+        : barrier(workers), then(std::move(what)) {}
+    TurnBarrier barrier;
+    std::move_only_function<void()> then;
+  };
+
   void arm();
+  void passed(const TurnBarrier& barrier);
   void on_ready(const std::weak_ptr<Alive>& alive, const boost::system::error_code& error);
 
   ReportHandler on_report_;
   std::vector<WorkerReport> reports_;
   boost::asio::posix::stream_descriptor ready_;  // the eventfd that workers signal
+  // Teardown is bottom up: workers count barriers down until they are joined.
+  std::vector<std::unique_ptr<Waiting>> waiting_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  // Teardown is bottom up: no handler runs any more once the token is gone; then the workers.
+  // No handler runs any more once the token is gone; then the workers.
   std::shared_ptr<Alive> alive_ = std::make_shared<Alive>();
 };
 

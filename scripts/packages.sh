@@ -20,4 +20,4 @@ packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
 packages_package="debhelper dpkg-dev lintian fakeroot debootstrap"
 
 # Real Xen under QEMU. What runs inside is fetched by tests/xen/, never installed.
-packages_xen="qemu-system-x86 cpio xz-utils binutils kmod"
+packages_xen="qemu-system-x86 cpio xz-utils binutils kmod gcc-12 make"

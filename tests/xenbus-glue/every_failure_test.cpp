@@ -45,8 +45,9 @@ class EveryFailureTest : public XenWorld {
 
     GrantGuestMemory memory(*mapper, kGuest, 16);
     const auto range = memory.map(buffer, 100, Access::kReadOnly);
-    SharedRegions regions(*mapper, kGuest);
-    if (!range || !regions.share(1, buffer, 1)) return false;
+    RegionBudget budget(1);
+    SharedRegions regions(*mapper, budget, kGuest, {});
+    if (!range || !regions.share(1, buffer, 1) || !regions.withdraw(1)) return false;
     GrantCopyBatch copies(*mapper, CopyDirection::kFromGuest, 4);
     std::array<std::byte, 64> local{};
     CopyOutcome outcome = CopyOutcome::kOk;

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <thread>
 #include <vector>
 
 #include "tests/xenbus-glue/xen_world.hpp"
@@ -316,7 +318,8 @@ TEST_F(GrantCopyTest, SeveralCopiesMayShareAnOutcomeAndOneFailureShows) {
 
 class SharedRegionsTest : public GrantCopyTest {
  protected:
-  SharedRegions regions{backend, kGuest, {.regions = 2, .pages = 8}};
+  RegionBudget budget{20};
+  SharedRegions regions{backend, budget, kGuest, {.regions = 2, .pages = 8}};
 };
 
 TEST_F(SharedRegionsTest, ACopyInsideARegionCostsNoCall) {
@@ -370,16 +373,94 @@ TEST_F(SharedRegionsTest, FindsARangeInTheRightRegionOnly) {
   EXPECT_FALSE(regions.find(*base.checked_add(4 * 4096), 1).has_value());
 }
 
-TEST_F(SharedRegionsTest, UnsharingReallyGivesThePagesBack) {
+TEST_F(SharedRegionsTest, AWithdrawnRegionIsNotFoundAndStaysMappedWhileItIsKept) {
   SharedPages pages = share(2);
   ASSERT_TRUE(regions.share(1, *pages.address(), 2).has_value());
   EXPECT_EQ(backend.mapped_pages(), 2U);
+  EXPECT_EQ(budget.left(), 18U);
+  const SharedBytes still_used = *regions.find(*pages.address(), 4);
+  {
+    const auto withdrawn = regions.withdraw(1);
 
-  EXPECT_TRUE(regions.unshare(1).has_value());
-
+    ASSERT_TRUE(withdrawn.has_value());
+    EXPECT_FALSE(regions.find(*pages.address(), 1).has_value());
+    EXPECT_EQ(regions.withdraw(1).error(), RegionError::kUnknown);
+    pages.bytes().store<std::uint32_t>(0, 77);
+    EXPECT_EQ(still_used.load<std::uint32_t>(0), 77U);
+    EXPECT_EQ(backend.mapped_pages(), 2U);
+    EXPECT_EQ(budget.left(), 18U);
+  }
   EXPECT_EQ(backend.mapped_pages(), 0U);
-  EXPECT_FALSE(regions.find(*pages.address(), 1).has_value());
-  EXPECT_EQ(regions.unshare(1).error(), RegionError::kUnknown);
+  EXPECT_EQ(budget.left(), 20U);
+}
+
+TEST_F(SharedRegionsTest, TheOthersAreStillFoundWhenOneIsWithdrawn) {
+  SharedPages pages = share(4);
+  const GrantAddress base = *pages.address();
+  ASSERT_TRUE(regions.share(1, base, 2).has_value());
+  ASSERT_TRUE(regions.share(2, *base.checked_add(2 * 4096), 2).has_value());
+
+  ASSERT_TRUE(regions.withdraw(1).has_value());
+
+  EXPECT_TRUE(regions.find(*base.checked_add(2 * 4096), 4096).has_value());
+  EXPECT_FALSE(regions.find(base, 1).has_value());
+}
+
+// What the workers do and the control thread does, at the same time: whatever a reader finds is
+// memory of the region until the reader says that it is done with it.
+TEST_F(SharedRegionsTest, ReadersOnOtherThreadsFindARegionOrNone) {
+  SharedPages pages = share(2);
+  const GrantAddress base = *pages.address();
+  pages.bytes().store<std::uint32_t>(0, 11);
+  pages.bytes().store<std::uint32_t>(4096, 22);
+  std::atomic<std::uint32_t> turns{0};
+  std::atomic<bool> is_over{false};
+  std::atomic<std::uint32_t> found{0};
+  std::atomic<std::uint32_t> wrong{0};
+  std::jthread reader([&] {
+    while (!is_over.load()) {
+      for (const std::uint32_t page : {0U, 1U}) {
+        const auto bytes = regions.find(*base.checked_add(std::uint64_t{page} * 4096), 4);
+        if (!bytes) continue;
+        found.fetch_add(1);
+        if (bytes->load<std::uint32_t>(0) != (page + 1) * 11) wrong.fetch_add(1);
+      }
+      turns.fetch_add(1);
+      std::this_thread::yield();
+    }
+  });
+  const auto wait_for_a_turn = [&] {
+    const std::uint32_t before = turns.load();
+    while (turns.load() - before < 2) std::this_thread::yield();
+  };
+
+  for (int round = 0; round < 30; ++round) {
+    ASSERT_TRUE(regions.share(1, base, 1).has_value());
+    ASSERT_TRUE(regions.share(2, *base.checked_add(4096), 1).has_value());
+    wait_for_a_turn();
+    const auto first = regions.withdraw(1);
+    const auto second = regions.withdraw(2);
+    wait_for_a_turn();
+  }
+  is_over.store(true);
+  reader.join();
+
+  EXPECT_GT(found.load(), 0U);
+  EXPECT_EQ(wrong.load(), 0U);
+  EXPECT_EQ(backend.mapped_pages(), 0U);
+}
+
+TEST_F(SharedRegionsTest, TheBudgetOfAllGuestsIsKept) {
+  SharedPages pages = share(8);
+  SharedRegions others(backend, budget, kGuest, {.regions = 2, .pages = 100});
+  ASSERT_TRUE(others.share(1, *pages.address(), 8).has_value());
+  RegionBudget small(3);
+  SharedRegions poor(backend, small, kGuest, {});
+
+  EXPECT_EQ(poor.share(1, *pages.address(), 4).error(), RegionError::kLimit);
+  EXPECT_TRUE(poor.share(1, *pages.address(), 3).has_value());
+  EXPECT_EQ(small.left(), 0U);
+  EXPECT_EQ(budget.left(), 12U);
 }
 
 TEST_F(SharedRegionsTest, RefusesRangesThatAreNone) {
@@ -422,7 +503,7 @@ TEST_F(SharedRegionsTest, KeepsToItsLimits) {
   ASSERT_TRUE(regions.share(1, base, 6).has_value());
   EXPECT_EQ(regions.share(2, *base.checked_add(6 * 4096), 3).error(), RegionError::kLimit);
   ASSERT_TRUE(regions.share(2, *base.checked_add(6 * 4096), 2).has_value());
-  ASSERT_TRUE(regions.unshare(1).has_value());
+  ASSERT_TRUE(regions.withdraw(1).has_value());
   ASSERT_TRUE(regions.share(1, base, 1).has_value());
   EXPECT_EQ(regions.share(3, *base.checked_add(8 * 4096), 1).error(), RegionError::kLimit);
 }
@@ -433,6 +514,7 @@ TEST_F(SharedRegionsTest, WhatDoesNotMapForWritingIsNoRegion) {
   EXPECT_EQ(regions.share(1, *pages.address(), 1).error(), RegionError::kNotMapped);
   EXPECT_EQ(regions.share(1, GrantAddress::of(30000), 1).error(), RegionError::kNotMapped);
   EXPECT_EQ(regions.pages(), 0U);
+  EXPECT_EQ(budget.left(), 20U);
 }
 
 }  // namespace

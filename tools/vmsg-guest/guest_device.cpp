@@ -234,10 +234,8 @@ Result<UsedBuffer, Failure> GuestDevice::wait_used(GuestQueue& queue) {
   return **polled.value();
 }
 
-Result<xen::SharedPages, Failure> GuestDevice::share_buffers(std::uint32_t pages, Access access) {
-  auto shared = link_.sharer().share_consecutive(link_.device_domain(), pages, access);
-  if (!shared) return std::unexpected("buffers: " + xen::to_string(shared.error()));
-  return std::move(*shared);
+Result<GuestBuffers, Failure> GuestDevice::share_buffers(std::uint32_t pages, Access access) {
+  return GuestBuffers::create(link_, pages, access);
 }
 
 void GuestDevice::used(std::uint32_t queue) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "tools/vmsg-guest/guest_buffers.hpp"
 #include "tools/vmsg-guest/guest_link.hpp"
 #include "transport/driver_device.hpp"
 #include "transport/driver_queue.hpp"
@@ -53,7 +54,7 @@ class GuestDevice final : private DriverDeviceListener {
   Result<UsedBuffer, Failure> wait_used(GuestQueue& queue);
 
   /// Pages for buffers; `access` is what the device may do.
-  Result<xen::SharedPages, Failure> share_buffers(std::uint32_t pages, Access access);
+  Result<GuestBuffers, Failure> share_buffers(std::uint32_t pages, Access access);
 
   [[nodiscard]] const DriverDevice& state() const { return device_; }
 

@@ -120,6 +120,10 @@ Result<void, Failure> GuestLink::answer() {
   answers_.max_message_size =
       std::min<std::uint32_t>(VIRTIO_MSG_RECOMMENDED_MAX_SIZE, offer->max_message_size);
   answers_.queue_event_channels = offer->queue_event_channels;
+  if (options_.shared_regions && !offer->shared_regions) {
+    return std::unexpected("the device side does not offer shared regions");
+  }
+  answers_.shared_regions = options_.shared_regions;
   if (const auto written = xen::write_answers(*store_, id_, answers_); !written) {
     return failed("write the answers", written.error());
   }
@@ -251,6 +255,46 @@ Result<xen::Port, Failure> GuestLink::make_port(std::function<void()> on_kick) {
   if (!port) return failed("make an event channel", port.error());
   handlers_[port->local()] = std::move(on_kick);
   return std::move(*port);
+}
+
+Result<std::uint32_t, Failure> GuestLink::share_region(GrantAddress address, std::uint32_t pages) {
+  const std::uint32_t region = next_region_++;
+  std::optional<std::uint32_t> status;
+  const auto begun = bus_->share_region(
+      region, pages, address.raw(), now(),
+      [&](const Result<std::uint32_t, RequestFailure>& result) { status = result.value_or(~0U); });
+  if (!begun) return std::unexpected("the bus takes no request for a region");
+  const auto answer = await_region(status, "the region to be shared");
+  if (!answer) return answer;
+  if (*answer != VMSG_XEN_REGION_OK) {
+    return std::unexpected(
+        fmt::format("a region of {} pages was refused, status {}", pages, *answer));
+  }
+  return region;
+}
+
+Result<void, Failure> GuestLink::unshare_region(std::uint32_t region) {
+  std::optional<std::uint32_t> status;
+  const auto begun = bus_->unshare_region(
+      region, now(),
+      [&](const Result<std::uint32_t, RequestFailure>& result) { status = result.value_or(~0U); });
+  if (!begun) return std::unexpected("the bus takes no request for a region");
+  const auto answer = await_region(status, "the region to be given back");
+  if (!answer) return std::unexpected(answer.error());
+  if (*answer != VMSG_XEN_REGION_OK) {
+    return std::unexpected(fmt::format("region {} was not given back, status {}", region, *answer));
+  }
+  return {};
+}
+
+Result<std::uint32_t, Failure> GuestLink::await_region(const std::optional<std::uint32_t>& status,
+                                                       std::string_view what) {
+  pump();
+  const bool is_over =
+      loop_.run_until([&] { return status.has_value() || !failure_.empty(); }, options_.patience);
+  if (status) return *status;
+  if (is_over) return std::unexpected(failure_);
+  return std::unexpected(fmt::format("waited in vain for {}", what));
 }
 
 void GuestLink::enumerated(const Result<void, EnumerationError>& result) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/vmsg-guest/guest_loop.hpp"
@@ -29,6 +30,7 @@ using Failure = std::string;
 struct LinkOptions {
   std::uint32_t bus = 0;
   std::uint32_t ring_page_order = 2;
+  bool shared_regions = false;  // keep buffers mapped at the device side
   std::chrono::seconds patience{10};
 };
 
@@ -46,6 +48,14 @@ class GuestLink final : private FrameSink, private DriverBusListener {
   [[nodiscard]] GuestLoop& loop() { return loop_; }
   [[nodiscard]] const LinkOptions& options() const { return options_; }
   [[nodiscard]] bool has_queue_channels() const { return answers_.queue_event_channels; }
+
+  [[nodiscard]] bool has_shared_regions() const { return answers_.shared_regions; }
+
+  /// Lets the device side keep pages mapped that were granted to it for reading and writing; waits
+  /// for its answer. The result is the region's number.
+  Result<std::uint32_t, Failure> share_region(GrantAddress address, std::uint32_t pages);
+  /// Waits until the device side has really given them back.
+  Result<void, Failure> unshare_region(std::uint32_t region);
 
   /// A port of its own for a queue; `on_kick` runs on the loop.
   Result<xen::Port, Failure> make_port(std::function<void()> on_kick);
@@ -82,6 +92,10 @@ class GuestLink final : private FrameSink, private DriverBusListener {
   void enumerated(const Result<void, EnumerationError>& result) override;
   void eject_requested(std::uint16_t number, std::uint16_t seconds) override;
 
+  /// Waits for the answer to a request about a region.
+  Result<std::uint32_t, Failure> await_region(const std::optional<std::uint32_t>& status,
+                                              std::string_view what);
+
   void on_events();
   void on_watches();
   void take_frames();
@@ -96,6 +110,7 @@ class GuestLink final : private FrameSink, private DriverBusListener {
   bool must_notify_ = false;
   xen::XenbusState own_ = xen::XenbusState::kUnknown;
   std::set<std::uint16_t> devices_;
+  std::uint32_t next_region_ = 0;
 
   // Teardown is bottom up: what is offered goes after nobody uses it any more.
   std::unique_ptr<xen::Store> store_;
