@@ -116,6 +116,9 @@ void BusSession::act(DeviceSideAction action) {
 }
 
 void BusSession::advertise() {
+  // A driver side that connects finds the devices that were given to it before, so it need not be
+  // able to do with later ones what a boot needs. device_made() comes back here.
+  if (is_making_devices()) return;
   if (const auto fault = xen::check_device_directory(services_.store, id_); !fault) {
     return refuse(xen::to_string(fault.error()));
   }
@@ -125,6 +128,12 @@ void BusSession::advertise() {
     return;
   }
   enter(XenbusState::kInitWait);
+}
+
+bool BusSession::is_making_devices() const {
+  return std::ranges::any_of(devices_, [](const auto& entry) {
+    return entry.second->device == nullptr && !entry.second->is_leaving;
+  });
 }
 
 void BusSession::connect() {
@@ -310,7 +319,8 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
   if (!made) {
     if (attached->is_leaving || is_removing_) return device_closed(number);
     devices_.erase(number);
-    return refuse_device(number, made.error());
+    refuse_device(number, made.error());
+    return step();
   }
   attached->device = std::move(*made);
   attached->device->set_host(*attached->voice);
@@ -332,6 +342,7 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
         "publish what the device made");
   set_status(number, AttachStatus::kAttached);
   log_.info("dev{}: {} attached", number, attached->type);
+  step();
 }
 
 void BusSession::refresh_device(AttachedDevice& device) {

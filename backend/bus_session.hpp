@@ -76,6 +76,7 @@ class BusSession final : public BusLinkListener {
   void step();
   void act(xen::DeviceSideAction action);
   void advertise();
+  [[nodiscard]] bool is_making_devices() const;
   void connect();
   void close();
   void release();

@@ -47,6 +47,8 @@ class Worker::WakeUp final : public IoCompletion {
     if (is_last) is_armed_ = false;
   }
 
+  [[nodiscard]] bool is_pending() const { return was_woken_; }
+
   /// Whether something happened since the last call.
   bool take() { return std::exchange(was_woken_, false); }
 
@@ -171,7 +173,10 @@ void Worker::run() {
 void Worker::wait() {
   mailbox_wake_->arm();
   events_wake_->arm();
-  if (!ready_.empty() || has_more_events_) return io_->submit_and_wait(0);
+  // A turn reaps completions too, so a wake-up may have been heard and not acted on yet.
+  const bool has_work = !ready_.empty() || has_more_events_ || mailbox_wake_->is_pending() ||
+                        events_wake_->is_pending();
+  if (has_work) return io_->submit_and_wait(0);
 
   std::optional<Nanoseconds> earliest;
   for (const ServedQueue* queue : timed_) {

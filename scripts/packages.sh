@@ -17,4 +17,4 @@ packages_fuzz="clang-19 libclang-rt-19-dev"
 packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
 
 # Real Xen under QEMU. What runs inside is fetched by tests/xen/, never installed.
-packages_xen="qemu-system-x86 cpio xz-utils binutils kmod"
+packages_xen="qemu-system-x86 cpio xz-utils binutils kmod gcc-12 make"

@@ -95,6 +95,10 @@ Result<std::vector<std::uint16_t>, XenError> list_devices(StoreOps& store, const
 Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
                                                          const DeviceNodeId& device) {
   const Path directory = device.directory();
+  // The status before all else: the device side writes what belongs to a status together with it,
+  // so what is read from now on is at least as new. A status that is older by then has a watch.
+  const auto status = store.find(directory / "status", DeviceNode::kMaxValue);
+  if (!status) return store_failed("parameters", status.error());
   const auto names = store.list(directory, kOwnNodes.size() + DeviceNode::kMaxParameters);
   if (!names) return store_failed("parameters", names.error());
   const auto is_there = store.exists(directory);
@@ -102,7 +106,9 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
   if (!*is_there) return std::nullopt;
 
   DeviceNode node;
+  if (*status) node.status = parse_status(**status);
   for (const std::string& name : *names) {
+    if (name == "status") continue;
     const auto path = directory.child(name);
     if (!path) continue;
     auto value = store.find(*path, DeviceNode::kMaxValue);
@@ -111,8 +117,6 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
     if (!*value) continue;  // removed since we listed it
     if (name == "type") {
       node.type = std::move(**value);
-    } else if (name == "status") {
-      node.status = parse_status(**value);
     } else if (name == "error") {
       node.error = std::move(**value);
     } else if (name == "detach") {

@@ -31,7 +31,8 @@ all_programs() {
 }
 
 # build_payload PROGRAMS FILES: sets payload=DIRECTORY with payload.cpio: the programs (stripped),
-# the libraries they need that the base does not have, the files, and the files of tests/xen.
+# the libraries they need that the base does not have, the files, the modules (built by
+# build_modules), and the files of tests/xen.
 build_payload() {
 	local programs=$1 files=$2 name path paths=() key root library
 	for name in $programs; do
@@ -40,6 +41,7 @@ build_payload() {
 	for name in $files; do
 		paths+=("$top/$name")
 	done
+	paths+=("${modules[@]}")
 	key=$({
 		echo "$base" "$programs" "$files"
 		cat "$here"/host/payload.sh "${paths[@]}"
@@ -62,6 +64,9 @@ build_payload() {
 	done
 	for name in $files; do
 		cp "$top/$name" "$root/vmsg/files/" || return 1
+	done
+	for path in "${modules[@]}"; do
+		cp "$path" "$root/vmsg/files/" || return 1
 	done
 	cp "$here"/image/* "$tests_dir"/t-* "$root/test/" || return 1
 	chmod +x "$root"/test/{init,runner,agent} "$root"/test/t-*

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What differs between the kernels that this module is built for: 6.1 and later. */
+#ifndef VMSG_COMPAT_H
+#define VMSG_COMPAT_H
+
+#include <linux/version.h>
+#include <linux/virtio_config.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#include <linux/unaligned.h>
+#else
+#include <asm/unaligned.h>
+#endif
+
+/* VIRTIO_F_NOTIFICATION_DATA, which has a name since 6.4. */
+#define VMSG_F_NOTIFICATION_DATA 38
+
+/* How a driver says which queues it wants. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+#define VMSG_FIND_VQS(name)                                                             \
+	int name(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[], \
+		 struct virtqueue_info infos[], struct irq_affinity *affinity)
+#define VMSG_VQ_NAME(i) (infos[i].name)
+#define VMSG_VQ_CALLBACK(i) (infos[i].callback)
+#define VMSG_VQ_CTX(i) (infos[i].ctx)
+#else
+#define VMSG_FIND_VQS(name)                                                             \
+	int name(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[], \
+		 vq_callback_t *callbacks[], const char *const names[], const bool *ctx, \
+		 struct irq_affinity *affinity)
+#define VMSG_VQ_NAME(i) (names[i])
+#define VMSG_VQ_CALLBACK(i) (callbacks[i])
+#define VMSG_VQ_CTX(i) (ctx && ctx[i])
+#endif
+
+#endif
