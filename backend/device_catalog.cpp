@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "devices/blk/blk_device.hpp"
 #include "devices/device_types.hpp"
 #include "devices/rng/rng_device.hpp"
 
@@ -9,7 +10,12 @@ namespace vmsg {
 
 Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create(
     std::string_view type, const DeviceParameters& parameters, const DeviceContext& context) {
-  static_cast<void>(context);  // an entropy device makes nothing that needs a name
+  static_cast<void>(context);  // disks and entropy devices make nothing that needs a name
+  if (type == "blk") {
+    const auto options = blk::parse_options(parameters);
+    if (!options) return std::unexpected(options.error());
+    return blk::BlkDevice::open(*options);
+  }
   if (type == "rng") {
     const auto options = rng::parse_options(parameters);
     if (!options) return std::unexpected(options.error());

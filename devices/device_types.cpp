@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "devices/blk/blk_options.hpp"
 #include "devices/rng/rng_options.hpp"
 
 namespace vmsg {
@@ -25,6 +26,7 @@ struct DeviceType {
 };
 
 constexpr std::array kTypes{
+    DeviceType{"blk", check_by<blk::parse_options>},
     DeviceType{"rng", check_by<rng::parse_options>},
 };
 

@@ -30,6 +30,24 @@ int complain(const Failure& what) {
   return kExitFailed;
 }
 
+Result<std::unique_ptr<GuestDevice>, Failure> find_device(GuestLink& link,
+                                                          const CommandOptions& options,
+                                                          std::uint32_t device_id,
+                                                          std::string_view what) {
+  const std::set<std::uint16_t> numbers = link.devices();
+  for (const std::uint16_t number : numbers) {
+    if (options.number && *options.number != number) continue;
+    auto device = std::make_unique<GuestDevice>(link, number, options.device);
+    if (auto up = device->bring_up(); !up) {
+      return std::unexpected(fmt::format("device {}: {}", number, up.error()));
+    }
+    if (device->state().info().device_id == device_id) return device;
+    if (auto stopped = device->stop(); !stopped) return std::unexpected(stopped.error());
+  }
+  return std::unexpected(options.number ? fmt::format("device {} is no {}", *options.number, what)
+                                        : fmt::format("there is no {}", what));
+}
+
 int run_probe(const CommandOptions& options) {
   GuestLoop loop;
   auto link = GuestLink::connect(loop, options.link);

@@ -23,24 +23,6 @@ struct CloseFile {
 };
 using File = std::unique_ptr<std::FILE, CloseFile>;
 
-/// The device that was named, or the first of the type, brought up.
-Result<std::unique_ptr<GuestDevice>, Failure> find_device(GuestLink& link,
-                                                          const CommandOptions& options) {
-  const std::set<std::uint16_t> numbers = link.devices();
-  for (const std::uint16_t number : numbers) {
-    if (options.number && *options.number != number) continue;
-    auto device = std::make_unique<GuestDevice>(link, number, options.device);
-    if (auto up = device->bring_up(); !up) {
-      return std::unexpected(fmt::format("device {}: {}", number, up.error()));
-    }
-    if (device->state().info().device_id == kRngDevice) return device;
-    if (auto stopped = device->stop(); !stopped) return std::unexpected(stopped.error());
-  }
-  return std::unexpected(options.number
-                             ? fmt::format("device {} is no entropy device", *options.number)
-                             : Failure("there is no entropy device"));
-}
-
 Result<void, Failure> read_entropy(GuestDevice& device, GuestQueue& queue,
                                    const CommandOptions& options, std::FILE* output) {
   auto buffers = device.share_buffers(kQueueSize, Access::kReadWrite);
@@ -89,7 +71,7 @@ int run_rng(const CommandOptions& options) {
   if (!link) return complain(link.error());
   int status = 0;
   {
-    auto device = find_device(**link, options);
+    auto device = find_device(**link, options, kRngDevice, "entropy device");
     if (!device) return complain(device.error());
     auto queue = (*device)->add_queue(0, kQueueSize);
     if (!queue) return complain(queue.error());

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "tools/vmsg-guest/guest_device.hpp"
 
@@ -17,6 +19,7 @@ struct CommandOptions {
   LinkOptions link;
   DeviceChoice device;
   std::optional<std::uint16_t> number;  // else the first device of the type
+  std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
   std::uint32_t piece = 64;
   std::string output = "-";
@@ -24,7 +27,15 @@ struct CommandOptions {
 
 int complain(const Failure& what);
 
+/// The device that was named, or the first of the type, brought up. `what` is what people call it.
+Result<std::unique_ptr<GuestDevice>, Failure> find_device(GuestLink& link,
+                                                          const CommandOptions& options,
+                                                          std::uint32_t device_id,
+                                                          std::string_view what);
+
 int run_probe(const CommandOptions& options);
+int run_blk_read(const CommandOptions& options);
+int run_blk_write(const CommandOptions& options);
 int run_rng(const CommandOptions& options);
 
 }  // namespace vmsg::guest

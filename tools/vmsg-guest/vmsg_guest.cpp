@@ -31,11 +31,29 @@ int main(int argc, char** argv) {
   rng->add_flag("!--in-band", options.device.queue_channels,
                 "Notify by messages instead of an event channel for the queue");
 
+  auto* blk = app.add_subcommand("blk", "Use a disk");
+  blk->require_subcommand(1);
+  auto* blk_read = blk->add_subcommand("read", "Copy from the disk");
+  auto* blk_write = blk->add_subcommand("write", "Copy to the disk, and flush");
+  for (CLI::App* command : {blk_read, blk_write}) {
+    command->add_option("--device", options.number, "Number of the device; else the first disk");
+    command->add_option("--offset", options.offset, "Where on the disk, in bytes")
+        ->capture_default_str();
+    command->add_option("--bytes", options.bytes, "How many bytes; else up to the end");
+    command->add_option("--file", options.output, "A file, or - for standard input or output")
+        ->capture_default_str();
+    command->add_flag("--packed", options.device.packed, "Use a packed queue");
+    command->add_flag("!--in-band", options.device.queue_channels,
+                      "Notify by messages instead of an event channel for the queue");
+  }
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
   options.link.patience = std::chrono::seconds(patience);
+  if (blk_read->parsed()) return run_blk_read(options);
+  if (blk_write->parsed()) return run_blk_write(options);
   return probe->parsed() ? run_probe(options) : run_rng(options);
 }

@@ -1,0 +1,54 @@
+// virtio-blk (virtio 1.3, 5.2): its features, its configuration space, its queues. Where the bytes
+// are kept is disk.hpp's business.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "devices/blk/blk_options.hpp"
+#include "devices/blk/blk_queue.hpp"
+#include "devices/blk/disk.hpp"
+#include "devices/queue_service.hpp"
+
+namespace vmsg::blk {
+
+class BlkDevice final : public ServedDevice {
+ public:
+  /// Opens what the options name, which may block. The error says in words what is wrong.
+  [[nodiscard]] static Result<std::unique_ptr<ServedDevice>, std::string> open(
+      const BlkOptions& options);
+
+  BlkDevice(const BlkOptions& options, std::unique_ptr<Disk> disk);
+
+  const DeviceIdentity& identity() const override { return identity_; }
+  FeatureSet device_features() const override { return offered_; }
+  bool accepts(const FeatureSet& selection) const override;
+  void features_negotiated(const FeatureSet& selection) override;
+  std::uint32_t max_queue_size(std::uint32_t index) const override;
+  bool has_queue(std::uint32_t index, const FeatureSet& selection) const override;
+  void read_config(std::uint32_t offset, std::span<std::byte> out) const override;
+  ConfigWrite write_config(std::uint32_t offset, std::span<const std::byte> bytes) override;
+  void reset() override;
+
+  Result<void, std::string> refresh() override;
+  void report(CounterSink& sink) const override;
+
+  QueueLimits queue_limits(std::uint32_t index) const override;
+  std::unique_ptr<QueueService> open_queue(const QueueContext& context) override;
+
+ private:
+  [[nodiscard]] wire::Config config() const;
+  [[nodiscard]] RequestRules rules() const;
+
+  const BlkOptions options_;
+  const std::unique_ptr<Disk> disk_;
+  const std::uint32_t queues_;
+  const std::uint32_t seg_max_;
+  DeviceIdentity identity_;
+  FeatureSet offered_;
+  FeatureSet selection_;
+  LiveState live_;
+  std::vector<BlkCounters> counters_;  // by queue, written by the worker that serves it
+};
+
+}  // namespace vmsg::blk

@@ -1,0 +1,64 @@
+#include "devices/blk/blk_options.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <string_view>
+
+#include "devices/blk/blk_wire.hpp"
+
+namespace vmsg::blk {
+namespace {
+
+void parse_target(ParameterReader& reader, BlkOptions& options) {
+  constexpr std::string_view kNull = "null:";
+  options.target = reader.required_text("target");
+  if (options.target.empty()) return;
+  if (options.target.starts_with(kNull)) {
+    options.kind = TargetKind::kNull;
+    const auto size = parse_size(std::string_view(options.target).substr(kNull.size()));
+    if (!size || *size < wire::kSectorSize || *size % wire::kSectorSize != 0 ||
+        *size > std::uint64_t{1} << 60) {
+      reader.complain(fmt::format("target='{}': null:SIZE with a multiple of {} bytes is allowed",
+                                  options.target, wire::kSectorSize));
+      return;
+    }
+    options.null_size = *size;
+  } else if (!options.target.starts_with('/')) {
+    reader.complain(
+        fmt::format("target='{}': an absolute path or null:SIZE is allowed", options.target));
+  }
+}
+
+}  // namespace
+
+Result<BlkOptions, std::string> parse_options(const DeviceParameters& parameters) {
+  ParameterReader reader(parameters);
+  BlkOptions options;
+  parse_target(reader, options);
+  options.is_read_only = reader.choice("access", 0, {"rw", "ro"}) == 1;
+  options.is_writeback = reader.choice("cache", 0, {"writeback", "writethrough"}) == 0;
+  options.is_direct = reader.flag("direct", true);
+  options.is_shared = reader.flag("shared", false);
+  options.may_discard = reader.flag("discard", true);
+  options.serial = reader.text("serial").value_or(std::string{});
+  if (options.serial.size() > wire::kIdBytes) {
+    reader.complain(
+        fmt::format("serial='{}': at most {} bytes are allowed", options.serial, wire::kIdBytes));
+  }
+  options.queues =
+      static_cast<std::uint32_t>(reader.number("queues", options.queues, {.least = 1, .most = 64}));
+  options.queue_size = static_cast<std::uint32_t>(
+      reader.number("queue-size", options.queue_size, {.least = 4, .most = 1024}));
+  if (!std::has_single_bit(options.queue_size)) {
+    reader.complain(fmt::format("queue-size='{}': a power of two is allowed", options.queue_size));
+  }
+  options.queue_memory =
+      reader.size("queue-memory", options.queue_memory,
+                  {.least = std::uint64_t{64} << 10, .most = std::uint64_t{64} << 20});
+  if (auto read = reader.finish(); !read) return std::unexpected(read.error());
+  return options;
+}
+
+}  // namespace vmsg::blk

@@ -1,0 +1,31 @@
+// What an administrator may say about a disk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "devices/device_parameters.hpp"
+#include "transport/result.hpp"
+
+namespace vmsg::blk {
+
+enum class TargetKind : std::uint8_t { kRaw, kNull };
+
+struct BlkOptions {
+  TargetKind kind = TargetKind::kRaw;
+  std::string target{};         // a path
+  std::uint64_t null_size = 0;  // of null:SIZE
+  bool is_read_only = false;    // access=ro
+  bool is_writeback = true;     // cache=writeback; writethrough: no write cache is offered
+  bool is_direct = true;        // direct=off: through the host's page cache
+  bool is_shared = false;
+  bool may_discard = true;  // discard, write zeroes, secure erase
+  std::string serial{};     // up to 20 bytes
+  std::uint32_t queues = 4;
+  std::uint32_t queue_size = 128;
+  std::uint64_t queue_memory = std::uint64_t{2} << 20;  // for the data of a queue's requests
+};
+
+[[nodiscard]] Result<BlkOptions, std::string> parse_options(const DeviceParameters& parameters);
+
+}  // namespace vmsg::blk

@@ -1,0 +1,43 @@
+// A block device or an image file, reached through the worker's io_uring.
+//
+// The promise about caches: a flush is an fdatasync, which reaches the medium through the host's
+// own disk cache and the file's metadata; a durable write is a write with RWF_DSYNC.
+#pragma once
+
+#include <string>
+
+#include "devices/blk/disk.hpp"
+
+namespace vmsg::blk {
+
+struct RawDiskOptions {
+  std::string path;
+  bool is_read_only = false;
+  bool is_direct = true;    // past the host's page cache (O_DIRECT)
+  bool may_discard = true;  // of what the target can do
+  bool is_shared = false;   // others may have it open for writing too
+};
+
+class RawDisk final : public Disk {
+ public:
+  /// The error says in words what is wrong with the path.
+  [[nodiscard]] static Result<std::unique_ptr<Disk>, std::string> open(
+      const RawDiskOptions& options);
+  ~RawDisk() override;
+
+  const DiskTraits& traits() const override { return traits_; }
+  std::unique_ptr<DiskQueue> open_queue(const DiskQueueContext& context) override;
+  Result<void, std::string> refresh() override;
+
+ private:
+  RawDisk(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+
+  Result<void, std::string> inspect(const RawDiskOptions& options);
+
+  const int fd_;
+  const std::string path_;
+  bool is_block_device_ = false;
+  DiskTraits traits_;
+};
+
+}  // namespace vmsg::blk

@@ -1,0 +1,297 @@
+// The queue of a virtio disk (virtio 1.3, 5.2.6), by every format of ring, against disks of memory.
+#include "devices/blk/blk_queue.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "devices/blk/blk_device.hpp"
+#include "tests/support/memory_disk.hpp"
+#include "tests/support/service_bench.hpp"
+
+namespace vmsg::blk {
+namespace {
+
+using test::MemoryDisk;
+using test::RingOptions;
+
+constexpr std::uint64_t kSectors = 2048;
+
+std::vector<std::byte> header(std::uint32_t type, std::uint64_t sector = 0) {
+  const wire::RequestHeader header{.type = type, .reserved = {}, .sector = sector};
+  const auto raw = std::as_bytes(std::span(&header, 1));
+  return {raw.begin(), raw.end()};
+}
+
+std::vector<std::byte> joined(std::vector<std::byte> a, const std::vector<std::byte>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+class BlkQueueTest : public ::testing::TestWithParam<RingOptions> {
+ protected:
+  BlkQueueTest() : bench_(larger(GetParam())) {}
+
+  void start(BlkOptions options = {}) {
+    auto disk = std::make_unique<MemoryDisk>(kSectors * wire::kSectorSize);
+    disk_ = disk.get();
+    options.queue_size = 16;
+    if (options.queue_memory > 1 << 20) options.queue_memory = 256 << 10;
+    device_.emplace(options, std::move(disk));
+    device_->features_negotiated(device_->device_features());
+    setup_.size = 16;
+    bench_.serve(device_->open_queue({setup_, no_io(), bench_.waker}));
+  }
+  test::TestDriver& driver() { return bench_.queues.driver; }
+
+  /// The status byte of the next used buffer: its last byte.
+  std::uint8_t next_status() {
+    const auto used = driver().poll();
+    EXPECT_TRUE(used.has_value());
+    return used ? static_cast<std::uint8_t>(used->data.back()) : 0xff;
+  }
+
+  static RingOptions larger(RingOptions ring) {
+    ring.size = 16;
+    return ring;
+  }
+
+  MemoryDisk* disk_ = nullptr;
+  QueueSetup setup_;
+  std::optional<BlkDevice> device_;
+  test::ServiceBench bench_;
+
+ private:
+  static IoRing& no_io() {
+    static const std::unique_ptr<IoRing> ring = IoRing::create(4).value();
+    return *ring;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Rings, BlkQueueTest, ::testing::ValuesIn(test::all_ring_options()),
+                         [](const auto& ring) { return test::name_of(ring.param); });
+
+TEST_P(BlkQueueTest, WritesAndReadsBack) {
+  start();
+  driver().chain().readable(header(wire::kTypeOut, 3)).readable(1024).writable(1).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+  EXPECT_EQ(disk_->read(3 * 512, 1024), test::bytes(1024));
+
+  driver().chain().readable(header(wire::kTypeIn, 3)).writable(1024).writable(1).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  const auto used = driver().poll();
+  ASSERT_TRUE(used.has_value());
+  EXPECT_EQ(used->written, 1025U);
+  EXPECT_EQ(used->data, joined(test::bytes(1024), {std::byte{wire::kStatusOk}}));
+}
+
+TEST_P(BlkQueueTest, AnySplitIntoDescriptorsIsTheSame) {
+  start();
+  const auto whole = joined(header(wire::kTypeOut, 1), test::bytes(512));
+  driver()
+      .chain()
+      .readable(std::span(whole).first(7))
+      .readable(std::span(whole).subspan(7, 100))
+      .readable(std::span(whole).subspan(107))
+      .writable(1)
+      .publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+  EXPECT_EQ(disk_->read(512, 512), test::bytes(512));
+
+  // The status shares a descriptor with data, and data is cut anywhere.
+  driver().chain().readable(header(wire::kTypeIn, 1)).writable(11).writable(502).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  const auto used = driver().poll();
+  ASSERT_TRUE(used.has_value());
+  EXPECT_EQ(used->data, joined(test::bytes(512), {std::byte{wire::kStatusOk}}));
+}
+
+TEST_P(BlkQueueTest, AllRequestsOfATurnShareItsCopies) {
+  start();
+  for (std::uint64_t i = 0; i < 2; ++i) {
+    driver().chain().readable(header(wire::kTypeOut, i)).readable(512).writable(1).add();
+  }
+  static_cast<void>(driver().queue().publish());
+  const auto fetches = bench_.queues.fetch.runs();
+  const auto stores = bench_.queues.store.runs();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  EXPECT_EQ(driver().poll_all().size(), 2U);
+  // Indirect tables, then headers and data; statuses.
+  EXPECT_EQ(bench_.queues.fetch.runs() - fetches, 2U);
+  EXPECT_EQ(bench_.queues.store.runs() - stores, 1U);
+}
+
+TEST_P(BlkQueueTest, FlushReachesTheDisk) {
+  start();
+  driver().chain().readable(header(wire::kTypeFlush)).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+  EXPECT_EQ(disk_->flushes(), 1U);
+}
+
+TEST_P(BlkQueueTest, GetIdAnswersTheSerial) {
+  start({.serial = "abc"});
+  driver().chain().readable(header(wire::kTypeGetId)).writable(20).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  const auto used = driver().poll();
+  ASSERT_TRUE(used.has_value());
+  EXPECT_EQ(used->written, 21U);
+  EXPECT_EQ(std::memcmp(used->data.data(), "abc\0\0", 5), 0);
+  EXPECT_EQ(used->data.back(), std::byte{wire::kStatusOk});
+}
+
+TEST_P(BlkQueueTest, AnUnknownTypeIsUnsupported) {
+  start();
+  driver().chain().readable(header(77)).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  EXPECT_EQ(next_status(), wire::kStatusUnsupported);
+}
+
+TEST_P(BlkQueueTest, BeyondTheEndIsAnErrorAndNothingIsWritten) {
+  start();
+  driver().chain().readable(header(wire::kTypeOut, kSectors)).readable(512).writable(1).add();
+  driver().chain().readable(header(wire::kTypeOut, UINT64_MAX)).readable(512).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  EXPECT_EQ(next_status(), wire::kStatusIoError);
+  EXPECT_EQ(next_status(), wire::kStatusIoError);
+  EXPECT_EQ(disk_->writes(), 0U);
+}
+
+TEST_P(BlkQueueTest, AFailedReadDeliversNoData) {
+  start();
+  disk_->fail_next(EIO);
+  driver().chain().readable(header(wire::kTypeIn)).writable(512).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  const auto used = driver().poll();
+  ASSERT_TRUE(used.has_value());
+  EXPECT_EQ(used->written, 0U);
+  EXPECT_EQ(used->data.back(), std::byte{wire::kStatusIoError});
+}
+
+TEST_P(BlkQueueTest, AWriteToAReadOnlyDiskIsAnError) {
+  start({.is_read_only = true});
+  driver().chain().readable(header(wire::kTypeOut)).readable(512).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+
+  EXPECT_EQ(next_status(), wire::kStatusIoError);
+  EXPECT_EQ(disk_->writes(), 0U);
+}
+
+TEST_P(BlkQueueTest, ARequestWithoutStatusIsABadRequest) {
+  start();
+  driver().chain().readable(header(wire::kTypeFlush)).publish();
+
+  EXPECT_EQ(bench_.turn(), ServiceFault::kBadRequest);
+}
+
+TEST_P(BlkQueueTest, ARequestWithoutAWholeHeaderIsABadRequest) {
+  start();
+  driver().chain().readable(15).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), ServiceFault::kBadRequest);
+}
+
+TEST_P(BlkQueueTest, DataThatIsNotGrantedIsAFault) {
+  start();
+  const auto request =
+      driver().chain().readable(header(wire::kTypeOut)).readable(512).writable(1).add();
+  static_cast<void>(driver().queue().publish());
+  bench_.queues.memory.revoke(driver().readable_of(request)[1].address, 512);
+
+  EXPECT_EQ(bench_.turn(), ServiceFault::kNotGranted);
+  EXPECT_EQ(disk_->writes(), 0U);
+}
+
+TEST_P(BlkQueueTest, ARequestLargerThanItsShareOfMemoryGoesInPieces) {
+  start({.queue_memory = 64 << 10});
+  const auto data = test::bytes(100 << 10);
+  driver().chain().readable(header(wire::kTypeOut, 0)).readable(data).writable(1).publish();
+  while (driver().queue().outstanding() != 0 && disk_->writes() < 4) {
+    ASSERT_EQ(bench_.turn(), std::nullopt);
+  }
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+  EXPECT_EQ(disk_->read(0, data.size()), data);
+
+  driver().chain().readable(header(wire::kTypeIn, 0)).writable(data.size()).writable(1).publish();
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(bench_.turn(), std::nullopt);
+
+  const auto used = driver().poll();
+  ASSERT_TRUE(used.has_value());
+  EXPECT_EQ(used->data, joined(data, {std::byte{wire::kStatusOk}}));
+}
+
+TEST_P(BlkQueueTest, WhatFindsNoMemoryWaitsForIt) {
+  start({.queue_memory = 64 << 10});
+  disk_->hold();
+  const auto data = test::bytes(32 << 10);
+  driver().chain().readable(header(wire::kTypeOut, 0)).readable(data).writable(1).add();
+  driver().chain().readable(header(wire::kTypeOut, 64)).readable(data).writable(1).publish();
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(disk_->held(), 2U);  // all memory is in use now
+
+  driver().chain().readable(header(wire::kTypeOut, 128)).readable(data).writable(1).publish();
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(disk_->held(), 2U);
+  EXPECT_EQ(bench_.service().room(), 0U);
+
+  disk_->release();
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(driver().poll_all().size(), 2U);
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(disk_->held(), 1U);
+  disk_->release();
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+  EXPECT_EQ(disk_->read(128 * 512, data.size()), data);
+}
+
+TEST_P(BlkQueueTest, AnAbandonedQueueHasWorkInFlightUntilTheDiskIsDone) {
+  start();
+  disk_->hold();
+  driver().chain().readable(header(wire::kTypeIn)).writable(512).writable(1).publish();
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+
+  bench_.queues.device.abandon();
+  bench_.service().abandon();
+
+  EXPECT_TRUE(bench_.service().has_work_in_flight());
+  disk_->release();
+  EXPECT_FALSE(bench_.service().has_work_in_flight());
+  EXPECT_FALSE(driver().poll().has_value());
+}
+
+TEST_P(BlkQueueTest, FinishedWorkAsksForATurn) {
+  start();
+  disk_->hold();
+  driver().chain().readable(header(wire::kTypeIn)).writable(512).writable(1).publish();
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(bench_.waker.count, 0);
+
+  disk_->release();
+
+  EXPECT_EQ(bench_.waker.count, 1);
+}
+
+}  // namespace
+}  // namespace vmsg::blk
