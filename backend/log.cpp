@@ -12,6 +12,7 @@ bool GuestLineLimit::allow(std::uint64_t now_seconds, std::uint64_t& held_back) 
   }
   if (left_ == 0) {
     ++held_back_;
+    ++total_held_back_;
     return false;
   }
   --left_;

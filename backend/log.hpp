@@ -25,10 +25,14 @@ class GuestLineLimit {
   /// Whether a line may be written now; `held_back` is how many were not since the last one.
   bool allow(std::uint64_t now_seconds, std::uint64_t& held_back);
 
+  /// All that were not, ever.
+  [[nodiscard]] std::uint64_t total_held_back() const { return total_held_back_; }
+
  private:
   std::uint32_t left_ = kBurst;
   std::uint64_t refilled_at_ = 0;
   std::uint64_t held_back_ = 0;
+  std::uint64_t total_held_back_ = 0;
 };
 
 class Log {
@@ -58,6 +62,11 @@ class Log {
   void debug(fmt::format_string<Args...> form, Args&&... args) const {
     if (!is_debug()) return;
     write(spdlog::level::debug, fmt::format(form, std::forward<Args>(args)...));
+  }
+
+  /// Lines that the guest's limit has held back so far.
+  [[nodiscard]] std::uint64_t held_back() const {
+    return limit_ == nullptr ? 0 : limit_->total_held_back();
   }
 
   /// A warning that a guest can cause as often as it likes.

@@ -398,6 +398,18 @@ Result<void, XenError> write_answers(StoreOps& store, const BusId& bus, const An
        {"request-shared-regions", flag_text(answers.shared_regions)}});
 }
 
+std::vector<NodeValue> nodes_of_new_bus(const BusId& bus) {
+  const Path device = bus.device_directory();
+  const Path driver = bus.driver_directory();
+  return {{device / "frontend", driver.text()},
+          {device / "frontend-id", std::to_string(bus.driver_domain)},
+          {device / "online", "1"},
+          {device / "state", "1"},
+          {driver / "backend", device.text()},
+          {driver / "backend-id", std::to_string(bus.device_domain)},
+          {driver / "state", "1"}};
+}
+
 Result<void, XenError> create_bus(StoreOps& store, const BusId& bus) {
   const Path device = bus.device_directory();
   const Path driver = bus.driver_directory();
@@ -430,18 +442,10 @@ Result<void, XenError> create_bus(StoreOps& store, const BusId& bus) {
       !done) {
     return done;
   }
-  if (auto done = write_all(store, device,
-                            {{"frontend", driver.text()},
-                             {"frontend-id", std::to_string(bus.driver_domain)},
-                             {"online", "1"},
-                             {"state", "1"}});
-      !done) {
-    return done;
+  for (const auto& [path, value] : nodes_of_new_bus(bus)) {
+    if (auto done = store.write(path, value); !done) return done;
   }
-  return write_all(store, driver,
-                   {{"backend", device.text()},
-                    {"backend-id", std::to_string(bus.device_domain)},
-                    {"state", "1"}});
+  return {};
 }
 
 Result<void, XenError> set_online(StoreOps& store, const BusId& bus, bool online) {

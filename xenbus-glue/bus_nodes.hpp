@@ -125,6 +125,16 @@ struct Answers {
 
 // ---- toolstack --------------------------------------------------------------------------------
 
+struct NodeValue {
+  Path path;
+  std::string value;
+
+  friend bool operator==(const NodeValue&, const NodeValue&) = default;
+};
+
+/// What create_bus() writes.
+[[nodiscard]] std::vector<NodeValue> nodes_of_new_bus(const BusId& bus);
+
 /// Both directories and the empty list of devices, with their permissions. Inside of transact().
 /// EEXIST when the bus is there.
 [[nodiscard]] Result<void, XenError> create_bus(StoreOps& store, const BusId& bus);
