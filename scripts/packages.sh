@@ -16,5 +16,8 @@ packages_fuzz="clang-19 libclang-rt-19-dev"
 # The pure layer for arm64, and its unit tests.
 packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
 
+# ./bench: what is measured beside ours, and what counts system calls.
+packages_bench="fio qemu-system-common linux-perf python3"
+
 # Real Xen under QEMU. What runs inside is fetched by tests/xen/, never installed.
 packages_xen="qemu-system-x86 cpio xz-utils binutils kmod gcc-12 make"

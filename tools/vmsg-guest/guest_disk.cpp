@@ -49,7 +49,7 @@ Result<std::unique_ptr<GuestDisk>, Failure> GuestDisk::create(GuestDevice& devic
                                                               std::uint32_t bytes) {
   std::unique_ptr<GuestDisk> disk(new GuestDisk(device, queue, depth, bytes));
   disk->pages_ = pages_for(bytes);
-  const auto share = [&](std::uint64_t size, Access access, xen::SharedPages& pages) {
+  const auto share = [&](std::uint64_t size, Access access, GuestBuffers& pages) {
     auto shared = device.share_buffers(pages_for(size), access);
     if (!shared) return Result<void, Failure>(std::unexpected(shared.error()));
     pages = std::move(*shared);

@@ -69,9 +69,9 @@ class GuestDisk {
   const std::uint32_t depth_;
   const std::uint32_t bytes_;
   std::uint32_t pages_ = 0;  // of data, a request
-  xen::SharedPages headers_;
-  xen::SharedPages statuses_;
-  xen::SharedPages data_;
+  GuestBuffers headers_;
+  GuestBuffers statuses_;
+  GuestBuffers data_;
   std::vector<Segment> readable_;
   std::vector<Segment> writable_;
 };
