@@ -92,7 +92,8 @@ class Vmsgd:
             for guest in range(1, guests + 1):
                 self.mock("domain", "create", str(guest))
             self.daemon = subprocess.Popen(
-                [os.path.join(BIN, "vmsgd"), "--log-level", "error", *arguments],
+                [os.path.join(BIN, "vmsgd"), "--log-level", "error", "--socket",
+                 os.path.join(self.directory, "vmsgd.sock"), *arguments],
                 env=self.in_domain(0))
             self.processes.append(self.daemon)
         except BaseException:

@@ -94,6 +94,11 @@ int vmsg_bus_open(struct vmsg_bus *bus, unsigned int order, u32 max_message, evt
 	bus->response = kmalloc(max_message, GFP_KERNEL);
 	if (!bus->in_frame || !bus->request || !bus->response)
 		goto fail;
+	if (vmsg_bounce != VMSG_BOUNCE_NONE) {
+		err = vmsg_pool_create(&bus->pool, bus->xdev->otherend_id, max(vmsg_pool_pages, 1U));
+		if (err)
+			goto fail;
+	}
 	err = xenbus_alloc_evtchn(bus->xdev, port);
 	if (err)
 		goto fail;
@@ -151,6 +156,7 @@ void vmsg_bus_close(struct vmsg_bus *bus)
 		unbind_from_irqhandler(bus->irq, bus);
 		bus->irq = 0;
 	}
+	vmsg_pool_destroy(&bus->pool);
 	vmsg_ring_destroy(&bus->ring);
 	kfree(bus->in_frame);
 	kfree(bus->request);

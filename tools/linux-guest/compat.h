@@ -12,6 +12,13 @@
 #include <asm/unaligned.h>
 #endif
 
+/* The data of a match function for device_find_child(). */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+#define VMSG_MATCH_DATA const void
+#else
+#define VMSG_MATCH_DATA void
+#endif
+
 /* VIRTIO_F_NOTIFICATION_DATA, which has a name since 6.4. */
 #define VMSG_F_NOTIFICATION_DATA 38
 

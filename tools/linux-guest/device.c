@@ -121,8 +121,3 @@ void vmsg_device_remove(struct vmsg_device *device)
 	cancel_work_sync(&device->fault_work);
 	device_del(&device->dev);
 }
-
-bool vmsg_device_is_in_use(struct vmsg_device *device)
-{
-	return false;
-}

@@ -3,14 +3,20 @@
  * DMA operations: a DMA address is bit 63, a grant reference and an offset in the page. Several
  * pages get consecutive references.
  *
+ * Whole pages are granted for as long as they are in use, other buffers are copied through the pool
+ * of the bus: the rest of their pages, other objects of the kernel often, is no business of the
+ * backend's. Parameter bounce.
+ *
  * A page that the backend still holds when its use is over is never given back to the kernel: its
  * grant and one more reference to the page stay until the backend lets go of them. The backend
  * then had it longer than it may, and the device is given up.
  */
+#include <linux/blk_types.h>
 #include <linux/dma-map-ops.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
+#include <linux/virtio_blk.h>
 #include <xen/grant_table.h>
 #include <xen/page.h>
 
@@ -153,6 +159,52 @@ static void revoke(struct vmsg_device *device, dma_addr_t address, size_t size)
 		}
 	}
 	atomic_sub(pages, &device->bus->grants);
+}
+
+/* ---- through the pool or not -------------------------------------------------------------- */
+
+/* Headers, status bytes, tables of descriptors: objects of drivers that are never granted. */
+#define VMSG_SMALL 512
+
+static dma_addr_t map(struct vmsg_device *device, phys_addr_t start, size_t size,
+		      enum dma_data_direction direction)
+{
+	struct vmsg_pool *pool = &device->bus->pool;
+	bool is_whole = !((start | size) & (XEN_PAGE_SIZE - 1));
+	dma_addr_t address;
+
+	if (pool->pages && (!is_whole || vmsg_bounce == VMSG_BOUNCE_ALL) &&
+	    !test_bit(VMSG_BROKEN, &device->flags)) {
+		address = vmsg_pool_map(pool, start, size);
+		if (address != DMA_MAPPING_ERROR || size < VMSG_SMALL)
+			return address;
+	}
+	return grant(device, start, size, direction);
+}
+
+/* A request that the device will never answer has failed: see fault.c. */
+static void write_failure(struct vmsg_device *device, dma_addr_t address, size_t size)
+{
+	dma_addr_t last = address + size - 1;
+	u8 *status;
+
+	if (vmsg_pool_has(&device->bus->pool, last))
+		status = vmsg_pool_memory(&device->bus->pool, last);
+	else
+		status = page_address(*granted(ref_of(last))) + (last & (XEN_PAGE_SIZE - 1));
+	*status = VIRTIO_BLK_S_IOERR;
+}
+
+static void unmap(struct vmsg_device *device, dma_addr_t address, size_t size,
+		  enum dma_data_direction direction)
+{
+	if (test_bit(VMSG_RESCUING, &device->flags) && direction == DMA_FROM_DEVICE &&
+	    size < SECTOR_SIZE)
+		write_failure(device, address, size);
+	if (vmsg_pool_has(&device->bus->pool, address))
+		vmsg_pool_unmap(&device->bus->pool, address, size, direction);
+	else
+		revoke(device, address, size);
 	atomic_long_inc(&device->progress);
 }
 
@@ -184,13 +236,13 @@ static dma_addr_t vmsg_map_page(struct device *dev, struct page *page, unsigned 
 				size_t size, enum dma_data_direction direction,
 				unsigned long attrs)
 {
-	return grant(device_of(dev), page_to_phys(page) + offset, size, direction);
+	return map(device_of(dev), page_to_phys(page) + offset, size, direction);
 }
 
 static void vmsg_unmap_page(struct device *dev, dma_addr_t address, size_t size,
 			    enum dma_data_direction direction, unsigned long attrs)
 {
-	revoke(device_of(dev), address, size);
+	unmap(device_of(dev), address, size, direction);
 }
 
 static void vmsg_unmap_sg(struct device *dev, struct scatterlist *list, int count,
@@ -221,6 +273,24 @@ static int vmsg_map_sg(struct device *dev, struct scatterlist *list, int count,
 	return count;
 }
 
+static void vmsg_sync_for_cpu(struct device *dev, dma_addr_t address, size_t size,
+			      enum dma_data_direction direction)
+{
+	struct vmsg_pool *pool = &device_of(dev)->bus->pool;
+
+	if (vmsg_pool_has(pool, address) && direction != DMA_TO_DEVICE)
+		vmsg_pool_copy_out(pool, address, size);
+}
+
+static void vmsg_sync_for_device(struct device *dev, dma_addr_t address, size_t size,
+				 enum dma_data_direction direction)
+{
+	struct vmsg_pool *pool = &device_of(dev)->bus->pool;
+
+	if (vmsg_pool_has(pool, address) && direction != DMA_FROM_DEVICE)
+		vmsg_pool_copy_in(pool, address, size);
+}
+
 static int vmsg_dma_supported(struct device *dev, u64 mask)
 {
 	return mask == DMA_BIT_MASK(64);
@@ -243,6 +313,8 @@ static const struct dma_map_ops vmsg_dma_ops = {
 	.unmap_page = vmsg_unmap_page,
 	.map_sg = vmsg_map_sg,
 	.unmap_sg = vmsg_unmap_sg,
+	.sync_single_for_cpu = vmsg_sync_for_cpu,
+	.sync_single_for_device = vmsg_sync_for_device,
 	.dma_supported = vmsg_dma_supported,
 	.get_required_mask = vmsg_required_mask,
 	.max_mapping_size = vmsg_max_mapping_size,

@@ -28,6 +28,14 @@ unsigned int vmsg_max_grants = 8192;
 module_param_named(max_grants, vmsg_max_grants, uint, 0644);
 MODULE_PARM_DESC(max_grants, "Most grants in use at a time; other drivers of this guest need some too");
 
+unsigned int vmsg_bounce = VMSG_BOUNCE_PARTIAL;
+module_param_named(bounce, vmsg_bounce, uint, 0444);
+MODULE_PARM_DESC(bounce, "Copy buffers through a pool: 0 none, 1 those that do not fill their pages, 2 all");
+
+unsigned int vmsg_pool_pages = 256;
+module_param_named(pool_pages, vmsg_pool_pages, uint, 0444);
+MODULE_PARM_DESC(pool_pages, "Size of the pool of a bus, in pages of 4 KiB");
+
 static int __init vmsg_init(void)
 {
 	if (!xen_domain())

@@ -246,6 +246,9 @@ static void delete_queue(struct vmsg_device *device, struct virtqueue *vq)
 		unbind_from_irqhandler(queue->irq, queue);
 	}
 	vmsg_bus_forget_kick(queue);
+	/* Not every driver takes back what it has left in there: the grants end now. */
+	while (virtqueue_detach_unused_buf(vq))
+		;
 	vring_del_virtqueue(vq);
 	kfree(queue);
 }

@@ -12,6 +12,7 @@
  *   config.c     its configuration, features and status
  *   queue.c      its queues, event channels
  *   dma.c        grants for its buffers
+ *   pool.c       the pool that buffers are copied through
  *   fault.c      giving up on it
  *
  * Locks, outermost first: device->queues_mutex, device->call_mutex or bus->call_mutex,
@@ -33,6 +34,7 @@
 #include <linux/xarray.h>
 #include <xen/xenbus.h>
 
+#include "pool.h"
 #include "protocol.h"
 #include "ring.h"
 
@@ -84,7 +86,8 @@ struct vmsg_bus {
 	struct xarray devices;		/* written by scan_work, and by closing once that is idle */
 	spinlock_t devices_lock;	/* for looking up and using a device without a reference */
 	unsigned long *present;		/* what the backend lists: a bit for each number */
-	atomic_t grants;		/* in use by their buffers and queues */
+	struct vmsg_pool pool;		/* for their buffers, as long as the bus is open */
+	atomic_t grants;		/* in use by their other buffers and queues */
 };
 
 struct vmsg_queue {
@@ -143,6 +146,14 @@ extern unsigned int vmsg_ring_page_order;
 extern unsigned int vmsg_max_queue_size;
 extern bool vmsg_queue_channels;
 extern unsigned int vmsg_max_grants;
+extern unsigned int vmsg_pool_pages;
+extern unsigned int vmsg_bounce;
+
+enum {
+	VMSG_BOUNCE_NONE,
+	VMSG_BOUNCE_PARTIAL,	/* what does not fill its pages */
+	VMSG_BOUNCE_ALL,
+};
 
 /* frontend.c */
 int vmsg_frontend_register(void);
@@ -195,8 +206,6 @@ struct vmsg_device *vmsg_device_create(struct vmsg_bus *bus, u16 number);
 int vmsg_device_register(struct vmsg_device *device);
 /* No more of it, whatever uses it. */
 void vmsg_device_remove(struct vmsg_device *device);
-/* Whether somebody would lose data. */
-bool vmsg_device_is_in_use(struct vmsg_device *device);
 
 /* config.c */
 extern const struct virtio_config_ops vmsg_config_ops;
@@ -216,6 +225,8 @@ void vmsg_queue_used(struct vmsg_device *device, u32 index);
 /* The device is of no more use, for good. In any context. */
 __printf(2, 3) void vmsg_device_break(struct vmsg_device *device, const char *format, ...);
 void vmsg_fault(struct work_struct *work);
+/* Whether somebody would lose data with it. */
+bool vmsg_device_is_in_use(struct vmsg_device *device);
 
 /* dma.c */
 void vmsg_dma_exit(void);

@@ -119,18 +119,18 @@ Result<void, Failure> write_disk(GuestDisk& disk, std::uint64_t offset, std::uin
   return flush_disk(disk);
 }
 
-Result<void, Failure> copy(GuestLink& link, const CommandOptions& options, bool is_write) {
+Result<void, Failure> copy(GuestLink& link, const CommandOptions& options, const DiskPart& part,
+                           bool is_write) {
   auto device = find_device(link, options, wire::kDeviceId, "disk");
   if (!device) return std::unexpected(device.error());
   const auto info = read_disk_info(**device);
   if (!info) return std::unexpected(info.error());
   const std::uint64_t size = info->sectors * wire::kSectorSize;
-  if (options.offset % wire::kSectorSize != 0 || options.offset > size) {
+  if (part.offset % wire::kSectorSize != 0 || part.offset > size) {
     return std::unexpected(
         fmt::format("the disk has {} bytes, in sectors of {}", size, wire::kSectorSize));
   }
-  const std::uint64_t bytes =
-      options.bytes == 0 ? size - options.offset : std::min(options.bytes, size - options.offset);
+  const std::uint64_t bytes = std::min(part.bytes.value_or(size), size - part.offset);
 
   auto queue = (*device)->add_queue(0, kQueueSize);
   if (!queue) return std::unexpected(queue.error());
@@ -142,8 +142,8 @@ Result<void, Failure> copy(GuestLink& link, const CommandOptions& options, bool 
   std::FILE* const standard = is_write ? stdin : stdout;
   const File file(options.output == "-" ? standard : std::fopen(options.output.c_str(), mode));
   if (file == nullptr) return std::unexpected(fmt::format("cannot open {}", options.output));
-  auto copied = is_write ? write_disk(**disk, options.offset, bytes, file.get())
-                         : read_disk(**disk, options.offset, bytes, file.get());
+  auto copied = is_write ? write_disk(**disk, part.offset, bytes, file.get())
+                         : read_disk(**disk, part.offset, bytes, file.get());
   if (!is_write && std::fflush(file.get()) != 0 && copied) {
     copied = std::unexpected("cannot write the output");
   }
@@ -151,20 +151,24 @@ Result<void, Failure> copy(GuestLink& link, const CommandOptions& options, bool 
   return copied ? stopped : copied;
 }
 
-int run(const CommandOptions& options, bool is_write) {
+int run(const CommandOptions& options, const DiskPart& part, bool is_write) {
   CommandOptions choice = options;
   choice.device.features = disk_features();
   GuestLoop loop;
   auto link = GuestLink::connect(loop, choice.link);
   if (!link) return complain(link.error());
-  const auto copied = copy(**link, choice, is_write);
+  const auto copied = copy(**link, choice, part, is_write);
   (*link)->close();
   return copied ? 0 : complain(copied.error());
 }
 
 }  // namespace
 
-int run_blk_read(const CommandOptions& options) { return run(options, false); }
-int run_blk_write(const CommandOptions& options) { return run(options, true); }
+int run_blk_read(const CommandOptions& options, const DiskPart& part) {
+  return run(options, part, false);
+}
+int run_blk_write(const CommandOptions& options, const DiskPart& part) {
+  return run(options, part, true);
+}
 
 }  // namespace vmsg::guest

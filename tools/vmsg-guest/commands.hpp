@@ -19,10 +19,15 @@ struct CommandOptions {
   LinkOptions link;
   DeviceChoice device;
   std::optional<std::uint16_t> number;  // else the first device of the type
-  std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
   std::uint32_t piece = 64;
   std::string output = "-";
+};
+
+/// What part of a disk a command is about.
+struct DiskPart {
+  std::uint64_t offset = 0;
+  std::optional<std::uint64_t> bytes;  // else up to the end
 };
 
 int complain(const Failure& what);
@@ -34,8 +39,8 @@ Result<std::unique_ptr<GuestDevice>, Failure> find_device(GuestLink& link,
                                                           std::string_view what);
 
 int run_probe(const CommandOptions& options);
-int run_blk_read(const CommandOptions& options);
-int run_blk_write(const CommandOptions& options);
+int run_blk_read(const CommandOptions& options, const DiskPart& part);
+int run_blk_write(const CommandOptions& options, const DiskPart& part);
 int run_rng(const CommandOptions& options);
 
 }  // namespace vmsg::guest

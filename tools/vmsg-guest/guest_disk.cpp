@@ -47,30 +47,26 @@ Result<std::unique_ptr<GuestDisk>, Failure> GuestDisk::create(GuestDevice& devic
                                                               GuestQueue& queue,
                                                               std::uint32_t depth,
                                                               std::uint32_t bytes) {
-  std::unique_ptr<GuestDisk> disk(new GuestDisk(device, queue, depth, bytes));
-  disk->pages_ = pages_for(bytes);
-  const auto share = [&](std::uint64_t size, Access access, GuestBuffers& pages) {
-    auto shared = device.share_buffers(pages_for(size), access);
-    if (!shared) return Result<void, Failure>(std::unexpected(shared.error()));
-    pages = std::move(*shared);
-    return Result<void, Failure>();
-  };
   // What the device only reads is granted for reading, as Linux does.
-  if (auto shared = share(std::uint64_t{depth} * sizeof(wire::RequestHeader), Access::kReadOnly,
-                          disk->headers_);
-      !shared) {
-    return std::unexpected(shared.error());
-  }
-  if (auto shared = share(depth, Access::kReadWrite, disk->statuses_); !shared) {
-    return std::unexpected(shared.error());
-  }
-  if (auto shared = share(std::uint64_t{depth} * disk->pages_ * kGrantPageSize, Access::kReadWrite,
-                          disk->data_);
-      !shared) {
-    return std::unexpected(shared.error());
-  }
-  return disk;
+  auto headers = device.share_buffers(pages_for(std::uint64_t{depth} * sizeof(wire::RequestHeader)),
+                                      Access::kReadOnly);
+  if (!headers) return std::unexpected(headers.error());
+  auto statuses = device.share_buffers(pages_for(depth), Access::kReadWrite);
+  if (!statuses) return std::unexpected(statuses.error());
+  auto data = device.share_buffers(depth * pages_for(bytes), Access::kReadWrite);
+  if (!data) return std::unexpected(data.error());
+  return std::unique_ptr<GuestDisk>(new GuestDisk(
+      device, queue, depth, bytes, {std::move(*headers), std::move(*statuses), std::move(*data)}));
 }
+
+GuestDisk::GuestDisk(GuestDevice& device, GuestQueue& queue, std::uint32_t depth,
+                     std::uint32_t bytes, Memory memory)
+    : device_(device),
+      queue_(queue),
+      depth_(depth),
+      bytes_(bytes),
+      pages_(pages_for(bytes)),
+      memory_(std::move(memory)) {}
 
 Result<void, Failure> GuestDisk::read(std::uint32_t request, std::uint64_t sector,
                                       std::uint32_t bytes) {
@@ -94,21 +90,21 @@ Result<void, Failure> GuestDisk::add(std::uint32_t request, std::uint32_t type,
                                      std::uint64_t sector, std::uint32_t bytes, bool is_write) {
   const wire::RequestHeader header{.type = type, .reserved = {}, .sector = sector};
   const std::size_t header_at = std::size_t{request} * sizeof(header);
-  headers_.bytes().copy_in(header_at, std::as_bytes(std::span(&header, 1)));
-  statuses_.bytes().copy_in(request, std::span(&kNoStatus, 1));
+  memory_.headers.bytes().copy_in(header_at, std::as_bytes(std::span(&header, 1)));
+  memory_.statuses.bytes().copy_in(request, std::span(&kNoStatus, 1));
 
-  readable_.assign(1, Segment{*headers_.address()->checked_add(header_at),
+  readable_.assign(1, Segment{*memory_.headers.address()->checked_add(header_at),
                               static_cast<std::uint32_t>(sizeof(header))});
   writable_.clear();
   // Page by page, as a driver does whose pages lie anywhere.
   std::uint64_t at = std::uint64_t{request} * pages_ * kGrantPageSize;
   for (std::uint32_t left = bytes; left > 0;) {
     const auto take = std::min<std::uint32_t>(left, kGrantPageSize);
-    (is_write ? readable_ : writable_).push_back({*data_.address()->checked_add(at), take});
+    (is_write ? readable_ : writable_).push_back({*memory_.data.address()->checked_add(at), take});
     at += take;
     left -= take;
   }
-  writable_.push_back({*statuses_.address()->checked_add(request), 1});
+  writable_.push_back({*memory_.statuses.address()->checked_add(request), 1});
   if (queue_.queue->add(readable_, writable_, request) != AddOutcome::kAdded) {
     return std::unexpected("the queue takes no more requests");
   }
@@ -120,7 +116,7 @@ Result<GuestDisk::Done, Failure> GuestDisk::wait() {
   if (!used) return std::unexpected(used.error());
   Done done{.request = static_cast<std::uint32_t>(used->cookie), .written = used->written};
   std::byte status{};
-  statuses_.bytes().copy_out(done.request, std::span(&status, 1));
+  memory_.statuses.bytes().copy_out(done.request, std::span(&status, 1));
   if (status == kNoStatus) return std::unexpected("the device wrote no status");
   done.status = static_cast<std::uint8_t>(status);
   return done;

@@ -35,7 +35,7 @@ class GuestDisk {
 
   /// The data of a request: filled before a write, filled by a read.
   [[nodiscard]] SharedBytes data(std::uint32_t request) {
-    return data_.bytes().sub(std::size_t{request} * pages_ * kGrantPageSize, bytes_);
+    return memory_.data.bytes().sub(std::size_t{request} * pages_ * kGrantPageSize, bytes_);
   }
 
   /// Queues a request whose number is free. The device sees it at publish().
@@ -58,8 +58,14 @@ class GuestDisk {
   [[nodiscard]] std::uint32_t max_bytes() const { return bytes_; }
 
  private:
-  GuestDisk(GuestDevice& device, GuestQueue& queue, std::uint32_t depth, std::uint32_t bytes)
-      : device_(device), queue_(queue), depth_(depth), bytes_(bytes) {}
+  struct Memory {
+    GuestBuffers headers;
+    GuestBuffers statuses;
+    GuestBuffers data;
+  };
+
+  GuestDisk(GuestDevice& device, GuestQueue& queue, std::uint32_t depth, std::uint32_t bytes,
+            Memory memory);
 
   Result<void, Failure> add(std::uint32_t request, std::uint32_t type, std::uint64_t sector,
                             std::uint32_t bytes, bool is_write);
@@ -68,10 +74,8 @@ class GuestDisk {
   GuestQueue& queue_;
   const std::uint32_t depth_;
   const std::uint32_t bytes_;
-  std::uint32_t pages_ = 0;  // of data, a request
-  GuestBuffers headers_;
-  GuestBuffers statuses_;
-  GuestBuffers data_;
+  const std::uint32_t pages_;  // of data, a request
+  Memory memory_;
   std::vector<Segment> readable_;
   std::vector<Segment> writable_;
 };

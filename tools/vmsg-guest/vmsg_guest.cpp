@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Drives virtio devices over virtio-msg from a process in a guest"};
   app.require_subcommand(1);
   CommandOptions options;
+  DiskPart part;
   unsigned patience = 10;
   app.add_option("--bus", options.link.bus, "Which bus of this guest")->capture_default_str();
   app.add_option("--timeout", patience, "Seconds to wait for the other side")
@@ -37,9 +38,9 @@ int main(int argc, char** argv) {
   auto* blk_write = blk->add_subcommand("write", "Copy to the disk, and flush");
   for (CLI::App* command : {blk_read, blk_write}) {
     command->add_option("--device", options.number, "Number of the device; else the first disk");
-    command->add_option("--offset", options.offset, "Where on the disk, in bytes")
+    command->add_option("--offset", part.offset, "Where on the disk, in bytes")
         ->capture_default_str();
-    command->add_option("--bytes", options.bytes, "How many bytes; else up to the end");
+    command->add_option("--bytes", part.bytes, "How many bytes; else up to the end");
     command->add_option("--file", options.output, "A file, or - for standard input or output")
         ->capture_default_str();
     command->add_flag("--packed", options.device.packed, "Use a packed queue");
@@ -53,7 +54,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
   options.link.patience = std::chrono::seconds(patience);
-  if (blk_read->parsed()) return run_blk_read(options);
-  if (blk_write->parsed()) return run_blk_write(options);
+  if (blk_read->parsed()) return run_blk_read(options, part);
+  if (blk_write->parsed()) return run_blk_write(options, part);
   return probe->parsed() ? run_probe(options) : run_rng(options);
 }

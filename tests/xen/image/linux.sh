@@ -42,3 +42,20 @@ dom0_is_clean() {
 # ---- in a guest ------------------------------------------------------------------------------------
 
 driver_load() { modprobe virtio_ring && insmod /vmsg/files/virtio_msg_xen.ko "$@"; }
+
+# tree_sums: one line a file below this folder, its checksum and name.
+tree_sums() { find . -type f ! -path './lost+found*' -exec md5sum {} + | sort -k 2; }
+
+# fs_fill DISK: an ext4 file system with a copy of the kernel's modules; their sums in /tmp/sums.
+fs_fill() {
+	mkdir -p /mnt
+	mkfs.ext4 -q -F "$1" && mount -t ext4 "$1" /mnt && cp -r /lib/modules /mnt/copy && sync &&
+		(cd /mnt && tree_sums) >/tmp/sums && umount /mnt && fsck.ext4 -f -n "$1"
+}
+
+# fs_round_trip DISK: the same, then the files as they are read back from the disk.
+fs_round_trip() {
+	fs_fill "$1" && echo 3 >/proc/sys/vm/drop_caches && mount -t ext4 "$1" /mnt &&
+		(cd /mnt && tree_sums) >/tmp/again && umount /mnt && cmp /tmp/sums /tmp/again &&
+		(cd /lib && find modules -type f -exec md5sum {} + | sed 's|  modules|  ./copy|' | sort -k 2) | cmp - /tmp/sums
+}
