@@ -16,6 +16,9 @@ packages_fuzz="clang-19 libclang-rt-19-dev"
 # The pure layer for arm64, and its unit tests.
 packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
 
+# ./bench: what is measured beside ours, and what counts system calls.
+packages_bench="fio qemu-system-common linux-perf python3"
+
 # Debian packages (./package), installed and removed in a fresh root.
 packages_package="debhelper dpkg-dev lintian fakeroot debootstrap"
 
