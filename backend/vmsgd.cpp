@@ -8,9 +8,14 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "backend/backend.hpp"
+#include "backend/control_server.hpp"
+#include "backend/local_listener.hpp"
+#include "backend/systemd.hpp"
 
 namespace {
 
@@ -26,10 +31,38 @@ vmsg::Log make_log(const std::string& level) {
   return vmsg::Log(std::move(logger));
 }
 
-int run(const vmsg::BackendOptions& options, const vmsg::Log& log) {
+constexpr const char* kDefaultSocket = "/run/vmsg/vmsgd.sock";
+
+struct Options {
+  vmsg::BackendOptions backend;
+  std::string socket = kDefaultSocket;
+  bool is_socket_asked_for = false;
+  std::string level = "info";
+};
+
+/// The listening control socket; not open when there is none and nobody asked for one. An error was
+/// logged already.
+vmsg::Result<vmsg::FileDescriptor, int> open_control_socket(const Options& options,
+                                                            const vmsg::Log& log) {
+  if (vmsg::FileDescriptor passed = vmsg::take_systemd_socket("control"); passed.is_open()) {
+    return passed;
+  }
+  auto listener = vmsg::listen_local(options.socket);
+  if (listener) return std::move(*listener);
+  if (options.is_socket_asked_for) {
+    log.error("control socket: {}", listener.error());
+    return std::unexpected(kExitFailed);
+  }
+  log.warning("no control socket: {}", listener.error());
+  return vmsg::FileDescriptor();
+}
+
+int run(const Options& options, const vmsg::Log& log) {
   boost::asio::io_context context(1);
   int status = 0;
-  auto backend = vmsg::Backend::create(context, options, log, [&](const std::string& why) {
+  auto listener = open_control_socket(options, log);
+  if (!listener) return listener.error();
+  auto backend = vmsg::Backend::create(context, options.backend, log, [&](const std::string& why) {
     log.error("{}", why);
     status = kExitFailed;
     context.stop();
@@ -41,6 +74,14 @@ int run(const vmsg::BackendOptions& options, const vmsg::Log& log) {
   if (const auto started = (*backend)->start(); !started) {
     log.error("{}", started.error());
     return kExitFailed;
+  }
+
+  std::optional<vmsg::ControlServer> control;
+  if (listener->is_open()) {
+    control.emplace(context, std::move(*listener),
+                    vmsg::ControlView{.version = VMSG_VERSION,
+                                      .snapshot = [&] { return (*backend)->snapshot(); },
+                                      .trace = (*backend)->trace()});
   }
 
   boost::asio::signal_set signals(context, SIGTERM, SIGINT);
@@ -61,12 +102,15 @@ int main(int argc, char** argv) {
       "The backend of virtio-msg on Xen: serves disks, networks, consoles and entropy to the "
       "guests "
       "whose toolstack names this domain in xenstore."};
-  vmsg::BackendOptions options;
-  std::string level = "info";
-  app.add_option("--workers", options.workers, "Threads that serve queues")
+  Options options;
+  app.add_option("--workers", options.backend.workers, "Threads that serve queues")
       ->check(CLI::Range(1U, 64U))
       ->capture_default_str();
-  app.add_option("--log-level", level, "Which lines are written")
+  const CLI::Option* socket =
+      app.add_option("--socket", options.socket, "The control socket, which vmsg connects to")
+          ->envname("VMSG_SOCKET")
+          ->capture_default_str();
+  app.add_option("--log-level", options.level, "Which lines are written")
       ->check(CLI::IsMember({"error", "warning", "info", "debug"}))
       ->capture_default_str();
   try {
@@ -74,5 +118,6 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
-  return run(options, make_log(level));
+  options.is_socket_asked_for = socket->count() > 0;
+  return run(options, make_log(options.level));
 }

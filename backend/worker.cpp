@@ -149,6 +149,14 @@ void Worker::take_reports(std::vector<WorkerReport>& reports) {
   outbox_.clear();
 }
 
+WorkerSnapshot Worker::snapshot() const {
+  return {.number = number_,
+          .queues = load(),
+          .turns = counters_.turns.load(std::memory_order_relaxed),
+          .from_guests = counters_.from_guests.snapshot(),
+          .to_guests = counters_.to_guests.snapshot()};
+}
+
 void Worker::post(const Order& order) {
   {
     const std::lock_guard lock(mailbox_mutex_);
@@ -167,7 +175,15 @@ void Worker::run() {
     if (events_wake_->take() || has_more_events_) read_events();
     turn();
     release_leaving();
+    publish_counters();
   }
+}
+
+void Worker::publish_counters() {
+  counters_.turns.store(counters_.turns.load(std::memory_order_relaxed) + 1,
+                        std::memory_order_relaxed);
+  counters_.from_guests.publish(fetch_.metrics());
+  counters_.to_guests.publish(give_.metrics());
 }
 
 void Worker::wait() {

@@ -15,8 +15,10 @@
 #include <thread>
 #include <vector>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 #include "backend/served_queue.hpp"
+#include "backend/snapshot.hpp"
+#include "backend/worker_counters.hpp"
 #include "devices/io_ring.hpp"
 #include "xenbus-glue/event_channels.hpp"
 #include "xenbus-glue/grant_copy.hpp"
@@ -84,6 +86,8 @@ class Worker {
   void make_ready(ServedQueue& queue);
 
   [[nodiscard]] std::size_t load() const { return load_.load(std::memory_order_relaxed); }
+  [[nodiscard]] unsigned number() const { return number_; }
+  [[nodiscard]] WorkerSnapshot snapshot() const;
   IoRing& io() { return *io_; }
 
  private:
@@ -131,6 +135,7 @@ class Worker {
   void fail(ServedQueue& queue, const ServiceStop& fault);
   void notify(ServedQueue& queue);
   void report(const WorkerReport& report);
+  void publish_counters();
   void post(const Order& order);
   void set_port(ServedQueue& queue, xen::Port port);
 
@@ -143,6 +148,7 @@ class Worker {
   std::mutex outbox_mutex_;
   std::vector<WorkerReport> outbox_;
   std::atomic<std::size_t> load_{0};
+  WorkerCounters counters_;
 
   // Teardown is bottom up, after the destructor joined the thread: the batches use the mapper, and
   // all ports are closed before their handle.

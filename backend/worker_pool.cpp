@@ -34,6 +34,13 @@ Worker& WorkerPool::least_loaded() {
                             [](const auto& a, const auto& b) { return a->load() < b->load(); });
 }
 
+std::vector<WorkerSnapshot> WorkerPool::snapshot() const {
+  std::vector<WorkerSnapshot> all;
+  all.reserve(workers_.size());
+  for (const auto& worker : workers_) all.push_back(worker->snapshot());
+  return all;
+}
+
 void WorkerPool::after_all_turns(std::move_only_function<void()> then) {
   waiting_.push_back(
       std::make_unique<Waiting>(static_cast<std::uint32_t>(workers_.size()), std::move(then)));

@@ -33,6 +33,8 @@ class WorkerPool {
 
   [[nodiscard]] std::size_t size() const { return workers_.size(); }
 
+  [[nodiscard]] std::vector<WorkerSnapshot> snapshot() const;
+
  private:
   struct Alive {};
 

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "devices/blk/blk_options.hpp"
+#include "devices/console/console_options.hpp"
 #include "devices/rng/rng_options.hpp"
 
 namespace vmsg {
@@ -27,6 +28,7 @@ struct DeviceType {
 
 constexpr std::array kTypes{
     DeviceType{"blk", check_by<blk::parse_options>},
+    DeviceType{"console", check_by<console::parse_options>},
     DeviceType{"rng", check_by<rng::parse_options>},
 };
 

@@ -125,6 +125,10 @@ class ServedDevice : public Device {
     return std::unexpected(std::string("this type of device has nothing that could be resized"));
   }
 
+  /// After tell_config_changed(), right before the driver is told: the bytes that read_config()
+  /// shows change here, so that they change together with the generation that says so.
+  virtual void update_config() {}
+
   [[nodiscard]] virtual PublishedFacts published() const { return {}; }
 
   virtual void report(CounterSink& sink) const { static_cast<void>(sink); }

@@ -5,7 +5,7 @@
 packages_build="g++ cmake ninja-build pkg-config ccache git
   libxen-dev libboost1.81-dev libfmt-dev libspdlog-dev libcli11-dev liburing-dev libnbd-dev
   libtomlplusplus-dev libseccomp-dev libsystemd-dev nlohmann-json3-dev
-  googletest libgtest-dev libgmock-dev libbenchmark-dev xenstore-utils
+  googletest libgtest-dev libgmock-dev libbenchmark-dev xenstore-utils mandoc man-db bsdextrautils
   qemu-utils nbdkit e2fsprogs"
 
 # tools/check: formatting and static analysis.
@@ -16,6 +16,9 @@ packages_fuzz="clang-19 libclang-rt-19-dev"
 
 # The pure layer for arm64, and its unit tests.
 packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
+
+# Debian packages (./package), installed and removed in a fresh root.
+packages_package="debhelper dpkg-dev lintian fakeroot debootstrap"
 
 # Real Xen under QEMU. What runs inside is fetched by tests/xen/, never installed.
 packages_xen="qemu-system-x86 cpio xz-utils binutils kmod gcc-12 make"
