@@ -1,5 +1,8 @@
 #include "devices/io_ring.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cerrno>
 #include <utility>
@@ -53,7 +56,9 @@ io_uring_sqe* IoRing::prepare(IoCompletion& completion) {
 }
 
 void IoRing::enable() {
-  if (std::exchange(is_disabled_, false)) io_uring_enable_rings(&ring_);
+  if (!std::exchange(is_disabled_, false)) return;
+  // liburing 2.3 declares a function for this and does not export it.
+  syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
 }
 
 bool IoRing::has_completions() const {
