@@ -27,6 +27,20 @@ class TokenBucket {
     if (is_limited()) tokens_ -= static_cast<std::int64_t>(amount);
   }
 
+  /// When `amount` tokens will be there, as of the last available(); at most a second's worth ever
+  /// are.
+  [[nodiscard]] std::uint64_t available_at(std::uint64_t amount) const {
+    const std::uint64_t wanted = std::min(amount, per_second_);
+    if (wanted <= tokens_) return refilled_at_;
+    return refilled_at_ +
+           static_cast<std::uint64_t>(static_cast<double>(wanted - tokens_) *
+                                      static_cast<double>(kSecond) /
+                                      static_cast<double>(per_second_)) +
+           1;
+  }
+
+  [[nodiscard]] std::uint64_t per_second() const { return per_second_; }
+
   /// When at least one token will be there.
   [[nodiscard]] std::uint64_t next_token_at() const {
     if (tokens_ > 0 || per_second_ == 0) return refilled_at_;
