@@ -58,6 +58,17 @@ struct BenchOptions {
   bool is_busy = false;
 };
 
+struct NetCommandOptions {
+  std::string address;  // ours
+  std::string peer;
+  std::uint32_t count = 3;
+  std::uint32_t size = 56;
+  std::uint32_t descriptors = 1;
+  std::uint32_t buffer_size = 2048;
+  bool offloads = false;  // leave checksums to the device, and take frames without
+  std::uint64_t seed = 1;
+};
+
 int complain(const Failure& what);
 
 /// The device that was named, or the first of the type, brought up. `what` is what people call it.
@@ -73,5 +84,10 @@ int run_blk_info(const CommandOptions& options, bool waits);
 int run_blk_verify(const CommandOptions& command, const VerifyOptions& options);
 int run_blk_bench(const CommandOptions& command, const BenchOptions& options);
 int run_rng(const CommandOptions& options);
+int run_net_ping(const CommandOptions& options, const NetCommandOptions& net);
+int run_net_verify(const CommandOptions& options, const NetCommandOptions& net);
+int run_net_bench(const CommandOptions& options, const NetCommandOptions& net);
+/// Answers others until the device goes away or the process is ended.
+int run_net_answer(const CommandOptions& options, const NetCommandOptions& net);
 
 }  // namespace vmsg::guest

@@ -2,11 +2,13 @@
 // the device side, and waiting for things in order. The protocol is transport/driver_device.hpp.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -52,6 +54,11 @@ class GuestDevice final : private DriverDeviceListener {
 
   /// Publishes what was added to the queue and kicks if the device wants it.
   void publish(GuestQueue& queue);
+  /// The next used buffer if there is one already.
+  Result<std::optional<UsedBuffer>, Failure> poll_used(GuestQueue& queue);
+  /// Waits until one of the queues may have used buffers, or `patience` is over: false then.
+  Result<bool, Failure> wait_any(std::span<GuestQueue* const> queues,
+                                 std::chrono::nanoseconds patience);
   /// Waits for the next used buffer.
   Result<UsedBuffer, Failure> wait_used(GuestQueue& queue);
 

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "tools/vmsg-guest/command_blk_options.hpp"
+#include "tools/vmsg-guest/command_net_options.hpp"
 #include "tools/vmsg-guest/commands.hpp"
 
 int main(int argc, char** argv) {
@@ -34,8 +35,9 @@ int main(int argc, char** argv) {
   rng->add_flag("!--in-band", options.device.queue_channels,
                 "Notify by messages instead of an event channel for the queue");
 
-  std::function<int()> run_blk;
-  add_blk_commands(app, options, run_blk);
+  std::function<int()> run;
+  add_blk_commands(app, options, run);
+  add_net_commands(app, options, run);
 
   try {
     app.parse(argc, argv);
@@ -43,6 +45,6 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
   options.link.patience = std::chrono::seconds(patience);
-  if (run_blk) return run_blk();
+  if (run) return run();
   return probe->parsed() ? run_probe(options) : run_rng(options);
 }
