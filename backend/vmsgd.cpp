@@ -112,6 +112,16 @@ int main(int argc, char** argv) {
   app.add_option("--workers", options.backend.workers, "Threads that serve queues")
       ->check(CLI::Range(1U, 64U))
       ->capture_default_str();
+  unsigned poll_microseconds = 100;
+  app.add_option("--poll", poll_microseconds,
+                 "Microseconds for which a worker looks for new work before it sleeps, while work "
+                 "comes that soon; 0: never")
+      ->check(CLI::Range(0U, 10000U))
+      ->capture_default_str();
+  app.add_option("--poll-share", options.backend.polling.share_percent,
+                 "The most of a worker's time that looking may take, in percent")
+      ->check(CLI::Range(0U, 100U))
+      ->capture_default_str();
   const CLI::Option* socket =
       app.add_option("--socket", options.socket, "The control socket, which vmsg connects to")
           ->envname("VMSG_SOCKET")
@@ -124,6 +134,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
+  options.backend.polling.window_ns = std::uint64_t{poll_microseconds} * 1000;
   options.is_socket_asked_for = socket->count() > 0;
   return run(options, make_log(options.level));
 }
