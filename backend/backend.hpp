@@ -23,7 +23,6 @@ namespace vmsg {
 struct BackendOptions {
   unsigned workers = 1;
   Limits limits;
-  PollPolicy::Options polling;
 };
 
 class Backend {

@@ -200,10 +200,10 @@ void BusSession::connect() {
   const auto answers = xen::read_answers(services_.store, id_, advertisement_of(services_.limits));
   if (!answers) return refuse(xen::to_string(answers.error()));
 
-  auto link =
-      BusLink::connect({services_.context, services_.events, services_.mapper, services_.regions,
-                        services_.workers, services_.limits, services_.trace},
-                       id_, *answers, *this, log_);
+  auto link = BusLink::connect({services_.context, services_.events, services_.mapper,
+                                services_.regions, services_.workers, services_.limits,
+                                services_.trace},
+                               id_, *answers, *this, log_);
   if (!link) return refuse(link.error());
   link_ = std::move(*link);
   for (const auto& [number, attached] : devices_) {

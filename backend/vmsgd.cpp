@@ -7,7 +7,6 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -92,11 +91,6 @@ int run(const Options& options, const vmsg::Log& log) {
     (*backend)->shut_down([&] { context.stop(); });
   });
   context.run();
-  if (status != 0) {
-    // Xen failed us while guests were connected: nothing can be given back in order, and workers
-    // still have queues that no destructor may take. What a process leaves, the kernel takes back.
-    std::_Exit(status);
-  }
   log.info("stopped");
   return status;
 }
@@ -112,16 +106,6 @@ int main(int argc, char** argv) {
   app.add_option("--workers", options.backend.workers, "Threads that serve queues")
       ->check(CLI::Range(1U, 64U))
       ->capture_default_str();
-  unsigned poll_microseconds = 100;
-  app.add_option("--poll", poll_microseconds,
-                 "Microseconds for which a worker looks for new work before it sleeps, while work "
-                 "comes that soon; 0: never")
-      ->check(CLI::Range(0U, 10000U))
-      ->capture_default_str();
-  app.add_option("--poll-share", options.backend.polling.share_percent,
-                 "The most of a worker's time that looking may take, in percent")
-      ->check(CLI::Range(0U, 100U))
-      ->capture_default_str();
   const CLI::Option* socket =
       app.add_option("--socket", options.socket, "The control socket, which vmsg connects to")
           ->envname("VMSG_SOCKET")
@@ -134,7 +118,6 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
-  options.backend.polling.window_ns = std::uint64_t{poll_microseconds} * 1000;
   options.is_socket_asked_for = socket->count() > 0;
   return run(options, make_log(options.level));
 }

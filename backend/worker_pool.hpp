@@ -19,7 +19,6 @@ class WorkerPool {
   /// Makes and starts `count` workers. `on_report` runs on the loop and hears of single queues.
   static Result<std::unique_ptr<WorkerPool>, WorkerError> create(boost::asio::io_context& context,
                                                                  unsigned count,
-                                                                 const PollPolicy::Options& polling,
                                                                  ReportHandler on_report);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;

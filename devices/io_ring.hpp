@@ -29,8 +29,7 @@ class IoCompletion {
 
 class IoRing {
  public:
-  /// The error is an errno value. From the first submission on the ring belongs to the thread that
-  /// made it.
+  /// The error is an errno value.
   static Result<std::unique_ptr<IoRing>, int> create(unsigned entries);
 
   IoRing(const IoRing&) = delete;
@@ -45,20 +44,13 @@ class IoRing {
   /// passes; without a deadline it waits for ever, with 0 not at all.
   void submit_and_wait(std::optional<std::uint64_t> timeout_ns);
 
-  /// Whether reap() would find something, without a system call.
-  [[nodiscard]] bool has_completions() const;
-
   /// Hands out at most `limit` completions; says how many.
   std::size_t reap(std::size_t limit);
 
  private:
   IoRing() = default;
 
-  /// A ring for one submitting thread starts disabled, and is bound to the thread that enables it.
-  void enable();
-
   io_uring ring_{};
-  bool is_disabled_ = false;
 };
 
 }  // namespace vmsg
