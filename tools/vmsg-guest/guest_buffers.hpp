@@ -16,10 +16,9 @@ class GuestBuffers {
   /// outlives the buffers.
   static Result<GuestBuffers, Failure> create(GuestLink& link, std::uint32_t pages, Access access);
 
-  GuestBuffers() = default;
   GuestBuffers(GuestBuffers&& other) noexcept;
-  GuestBuffers& operator=(GuestBuffers&& other) noexcept;
-  ~GuestBuffers() { give_back(); }
+  GuestBuffers& operator=(GuestBuffers&&) = delete;
+  ~GuestBuffers();
 
   [[nodiscard]] SharedBytes bytes() const { return pages_.bytes(); }
   [[nodiscard]] std::optional<GrantAddress> address() const { return pages_.address(); }
@@ -27,9 +26,7 @@ class GuestBuffers {
  private:
   GuestBuffers(GuestLink& link, xen::SharedPages pages) : link_(&link), pages_(std::move(pages)) {}
 
-  void give_back();
-
-  GuestLink* link_ = nullptr;
+  GuestLink* link_;
   xen::SharedPages pages_;
   std::optional<std::uint32_t> region_;
 };

@@ -86,8 +86,7 @@ GuestDisk::GuestDisk(GuestDevice& device, GuestQueue& queue, const Options& opti
 void GuestDisk::cut(GrantAddress address, std::uint32_t bytes, std::vector<Segment>& segments) {
   const bool is_random = options_.layout == DiskLayout::kRandom;
   constexpr std::uint32_t kPage = static_cast<std::uint32_t>(kGrantPageSize);
-  std::uint32_t pieces =
-      pages_for(bytes) + (is_random ? static_cast<std::uint32_t>(random_() % 6) : 0);
+  std::uint32_t pieces = pages_for(bytes) + (is_random ? random_() % 6 : 0);
   std::uint32_t done = 0;
   while (done < bytes) {
     const std::uint32_t left = bytes - done;
