@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "devices/queue_service.hpp"
+#include "xenbus-glue/device_nodes.hpp"
 
 namespace vmsg {
 
@@ -38,6 +39,9 @@ class DeviceVoice final : public DeviceHost {
 struct AttachedDevice {
   std::uint16_t number = 0;
   std::string type;
+  xen::AttachStatus status = xen::AttachStatus::kAttaching;  // as xenstore has it
+  std::string error;
+  PublishedFacts published;
   std::unique_ptr<DeviceVoice> voice;    // outlives the device, which speaks with it
   std::unique_ptr<ServedDevice> device;  // null while it is being made, and while it is closed
   /// It is to go: asked for gracefully (the timer runs), or on its way out already.

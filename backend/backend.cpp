@@ -63,7 +63,7 @@ Result<void, std::string> Backend::open_xen() {
   mapper_.emplace(std::move(*mapper));
 
   auto workers = WorkerPool::create(
-      context_, std::max(options_.workers, 1U),
+      context_, std::max(options_.workers, 1U), options_.polling,
       [](const WorkerReport& report) { report.queue->owner->on_report(report); });
   if (!workers) {
     return std::unexpected(
@@ -71,7 +71,7 @@ Result<void, std::string> Backend::open_xen() {
   }
   workers_ = std::move(*workers);
   services_.emplace(BusServices{context_, *store_, *watches_, *events_, *mapper_, regions_,
-                                *workers_, maker_, options_.limits});
+                                *workers_, maker_, options_.limits, trace_});
   return {};
 }
 
@@ -112,6 +112,29 @@ void Backend::shut_down(std::function<void()> on_done) {
   std::vector<BusSession*> all;
   for (const auto& session : sessions_ | std::views::values) all.push_back(session.get());
   for (BusSession* session : all) session->shut_down();
+}
+
+Snapshot Backend::snapshot() const {
+  Snapshot all;
+  all.domain = own_domain_;
+  all.uptime_seconds =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
+                                     std::chrono::steady_clock::now() - started_at_)
+                                     .count());
+  all.mapped_pages = mapper_->mapped_pages();
+  all.failed_unmaps = mapper_->failed_unmaps();
+  const xen::WatchMetrics& watches = watches_->metrics();
+  all.xenstore = {{"watch_events", watches.events},
+                  {"watch_events_merged", watches.merged},
+                  {"watch_events_stale", watches.stale},
+                  {"watch_reports", watches.reports},
+                  {"transaction_retries", store_->transaction_retries()}};
+  all.workers = workers_->snapshot();
+  all.buses.reserve(sessions_.size());
+  for (const auto& session : sessions_ | std::views::values) {
+    all.buses.push_back(session->snapshot());
+  }
+  return all;
 }
 
 void Backend::buses_changed(const xen::WatchReport& report) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,6 +14,8 @@
 #include "backend/device_maker.hpp"
 #include "backend/limits.hpp"
 #include "backend/log.hpp"
+#include "backend/snapshot.hpp"
+#include "backend/trace_hub.hpp"
 #include "backend/worker_pool.hpp"
 
 namespace vmsg {
@@ -20,6 +23,7 @@ namespace vmsg {
 struct BackendOptions {
   unsigned workers = 1;
   Limits limits;
+  PollPolicy::Options polling;
 };
 
 class Backend {
@@ -41,6 +45,9 @@ class Backend {
 
   [[nodiscard]] std::size_t bus_count() const { return sessions_.size(); }
 
+  [[nodiscard]] Snapshot snapshot() const;
+  [[nodiscard]] TraceHub& trace() { return trace_; }
+
  private:
   Backend(boost::asio::io_context& context, const BackendOptions& options, Log log,
           std::function<void(const std::string&)> on_failed);
@@ -60,6 +67,8 @@ class Backend {
   std::function<void(const std::string&)> on_failed_;
   std::function<void()> on_shut_down_;
   xen::DomainId own_domain_ = 0;
+  const std::chrono::steady_clock::time_point started_at_ = std::chrono::steady_clock::now();
+  TraceHub trace_;
 
   // Teardown is bottom up: sessions first, then the workers that served them, then the handles.
   std::unique_ptr<xen::Store> store_;

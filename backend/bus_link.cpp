@@ -8,6 +8,7 @@
 #include <chrono>
 #include <utility>
 
+#include "backend/endpoint_counts.hpp"
 #include "transport/message_text.hpp"
 
 namespace vmsg {
@@ -117,7 +118,7 @@ Result<void, std::string> BusLink::attach(std::uint16_t number, ServedDevice& de
                                  .memory = memory_,
                                  .workers = environment_.workers,
                                  .guest = {.domain = id_.driver_domain, .regions = &regions_},
-                                 .max_queues = environment_.limits.queues_per_bus},
+                                 .max_queues = environment_.limits.queues_per_device},
       std::move(log));
   const auto attached =
       endpoint_->attach(number, device, *session,
@@ -223,7 +224,7 @@ void BusLink::turn() {
   static_cast<void>(endpoint_->flush());
   const auto taken = take_turn(out_, environment_.limits.frames_per_turn, frame_,
                                [this](std::span<const std::byte> frame) {
-                                 log_frame("<-", frame);
+                                 note_frame(false, frame);
                                  return endpoint_->on_frame(frame) == Taken::kTaken;
                                });
   if (!taken) return fail(describe(taken.error()));
@@ -253,7 +254,9 @@ void BusLink::finish_turn() {
   // A frame that was left in the ring for want of a place, not of a message: no event will come.
   if (endpoint_->can_take_refused()) turn_again();
   if (in_.publish()) must_notify_ = true;
-  if (!is_flushed || endpoint_->wants_room()) {
+  const bool wants_room = !is_flushed || endpoint_->wants_room();
+  note_waiting(wants_room);
+  if (wants_room) {
     const auto room = in_.arm_for_room(ring_space(out_.max_message_size()));
     if (!room) return fail(describe(room.error()));
     if (*room) turn_again();
@@ -274,15 +277,17 @@ bool BusLink::has_room(std::size_t bytes) {
 }
 
 void BusLink::send(std::span<const std::byte> frame) {
-  log_frame("->", frame);
+  note_frame(true, frame);
+  ++frames_sent_;
   const auto pushed = in_.push(frame);
   if (!pushed) ring_error_ = pushed.error();
 }
 
 void BusLink::fail(std::string why) {
   if (is_closed_) return;
-  close();
+  // Told before close() tells that the link is gone: after that nobody is there to tell.
   post([this, why = std::move(why)] { listener_.link_failed(why); });
+  close();
 }
 
 void BusLink::post(std::function<void()> work) {
@@ -291,8 +296,43 @@ void BusLink::post(std::function<void()> work) {
   });
 }
 
-void BusLink::log_frame(const char* direction, std::span<const std::byte> frame) const {
-  if (log_.is_debug()) log_.debug("{} {}", direction, to_text(frame));
+void BusLink::note_frame(bool is_in, std::span<const std::byte> frame) const {
+  if (log_.is_debug()) log_.debug("{} {}", is_in ? "->" : "<-", to_text(frame));
+  environment_.trace.frame(
+      {.guest = id_.driver_domain, .bus = id_.bus, .is_in = is_in, .bytes = frame});
+}
+
+void BusLink::note_waiting(bool is_waiting) {
+  if (is_waiting == ring_full_since_.has_value()) return;
+  if (is_waiting) {
+    ring_full_since_ = now();
+  } else {
+    ring_full_ += now() - *ring_full_since_;
+    ring_full_since_.reset();
+  }
+}
+
+void BusLink::describe_bus(BusSnapshot& bus) const {
+  const BusCounters& counters = endpoint_->counters();
+  bus.frames_in = frames_sent_;
+  bus.frames_out = counters.frames;
+  bus.counters = counts_of(counters);
+  bus.dropped = counts_of(counters.dropped);
+  auto full = ring_full_;
+  if (ring_full_since_) full += now() - *ring_full_since_;
+  bus.ring_full_ns = static_cast<std::uint64_t>(full.count());
+}
+
+void BusLink::describe_device(DeviceSnapshot& device) const {
+  const DeviceEndpoint* endpoint = endpoint_->find(device.number);
+  const auto served = served_.find(device.number);
+  if (endpoint == nullptr || served == served_.end()) return;
+  device.driver_status = endpoint->status();
+  device.features_offered = endpoint->offered();
+  device.features = endpoint->selection();
+  device.messages = counts_of(endpoint->counters());
+  device.dropped = counts_of(endpoint->counters().dropped);
+  device.queues = served->second.session->snapshot();
 }
 
 // ---- BusHost ------------------------------------------------------------------------------------

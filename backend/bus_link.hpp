@@ -7,6 +7,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -18,6 +19,8 @@
 #include "backend/device_session.hpp"
 #include "backend/limits.hpp"
 #include "backend/log.hpp"
+#include "backend/snapshot.hpp"
+#include "backend/trace_hub.hpp"
 #include "backend/worker_pool.hpp"
 #include "transport/bus_endpoint.hpp"
 #include "transport/ring.hpp"
@@ -55,6 +58,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
     RegionBudget& regions;
     WorkerPool& workers;
     const Limits& limits;
+    const TraceHub& trace;
   };
 
   /// Maps the ring and binds the port that the answers name. The error is for the `error` node.
@@ -75,6 +79,10 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
 
   /// The device changed bytes of its configuration space.
   void config_changed(std::uint16_t number) { endpoint_->config_changed(number); }
+
+  /// Fills in what the link knows: of the bus, and of a device that is on it.
+  void describe_bus(BusSnapshot& bus) const;
+  void describe_device(DeviceSnapshot& device) const;
 
  private:
   struct Alive {};
@@ -115,8 +123,9 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   void post(std::function<void()> work);
   void take_off(std::uint16_t number, Served& served);
   void finish_leaving();
+  void note_frame(bool is_in, std::span<const std::byte> frame) const;
+  void note_waiting(bool is_waiting);
   void region_withdrawn(std::uint32_t region);
-  void log_frame(const char* direction, std::span<const std::byte> frame) const;
 
   Environment environment_;
   const xen::BusId id_;
@@ -126,6 +135,9 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   bool is_closed_ = false;
   bool must_notify_ = false;
   bool is_turn_posted_ = false;
+  std::uint64_t frames_sent_ = 0;
+  std::chrono::nanoseconds ring_full_{0};
+  std::optional<Instant> ring_full_since_;
   std::optional<RingError> ring_error_;  // found while sending, acted on at the end of the turn
 
   // Teardown is bottom up: the endpoint uses the sessions' queues and the ring; the port stops

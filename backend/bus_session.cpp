@@ -71,6 +71,41 @@ void BusSession::shut_down() {
   release();
 }
 
+BusSnapshot BusSession::snapshot() const {
+  BusSnapshot bus;
+  bus.guest = id_.driver_domain;
+  bus.bus = id_.bus;
+  bus.state = xen::to_string(own_);
+  std::ranges::transform(bus.state, bus.state.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  bus.error = error_;
+  bus.log_lines_held_back = log_.held_back();
+  if (link_ != nullptr) link_->describe_bus(bus);
+  for (const auto& [number, attached] : devices_) {
+    DeviceSnapshot device;
+    device.number = number;
+    device.type = attached->type;
+    device.status = xen::to_string(attached->status);
+    device.error = attached->error;
+    device.published.insert(attached->published.begin(), attached->published.end());
+    if (attached->device != nullptr) {
+      TotalsCollector collector(device.totals);
+      attached->device->report(collector);
+    }
+    if (link_ != nullptr) link_->describe_device(device);
+    bus.devices.push_back(std::move(device));
+  }
+  for (const auto& [number, why] : refused_) {
+    DeviceSnapshot device;
+    device.number = number;
+    device.status = xen::to_string(AttachStatus::kFailed);
+    device.error = why;
+    bus.devices.push_back(std::move(device));
+  }
+  return bus;
+}
+
 // ---- the handshake ------------------------------------------------------------------------------
 
 void BusSession::step() {
@@ -87,7 +122,19 @@ void BusSession::step() {
     }
     const auto peer = xen::read_state(services_.store, id_.driver_directory());
     const auto online = xen::read_online(services_.store, id_);
-    if (!peer || !online) break;
+    if (!peer || !online) {
+      const auto error = peer ? online.error() : peer.error();
+      log_.error("cannot read the state of the bus: {}", xen::to_string(error));
+      break;
+    }
+    if (*peer == XenbusState::kUnknown) {
+      // In a driver domain nothing else tells that the guest is gone.
+      const auto is_alive = xen::is_driver_domain_alive(services_.store, id_);
+      if (is_alive && !*is_alive) {
+        is_stepping_ = false;
+        return driver_gone();
+      }
+    }
     const XenbusState before = own_;
     act(xen::device_side_action(own_, *peer, *online));
     if (is_over_ || own_ == before) break;
@@ -118,11 +165,14 @@ void BusSession::act(DeviceSideAction action) {
 void BusSession::advertise() {
   // A driver side that connects finds the devices that were given to it before, so it need not be
   // able to do with later ones what a boot needs. device_made() comes back here.
-  if (is_making_devices()) return;
+  if (!are_devices_there()) return;
+  device_wait_.reset();
   if (const auto fault = xen::check_device_directory(services_.store, id_); !fault) {
     return refuse(xen::to_string(fault.error()));
   }
   if (!check(xen::clear_bus_error(services_.store, id_), "clear the error")) return;
+  error_.clear();
+  is_device_wait_over_ = false;
   if (!check(xen::write_advertisement(services_.store, id_, advertisement_of(services_.limits)),
              "advertise")) {
     return;
@@ -130,19 +180,30 @@ void BusSession::advertise() {
   enter(XenbusState::kInitWait);
 }
 
-bool BusSession::is_making_devices() const {
-  return std::ranges::any_of(devices_, [](const auto& entry) {
+bool BusSession::are_devices_there() {
+  const bool all = std::ranges::none_of(devices_, [](const auto& entry) {
     return entry.second->device == nullptr && !entry.second->is_leaving;
   });
+  if (all || is_device_wait_over_) return true;
+  if (device_wait_) return false;
+  device_wait_.emplace(services_.context, services_.limits.device_wait);
+  device_wait_->async_wait(
+      [this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
+        if (alive.expired() || error) return;
+        is_device_wait_over_ = true;
+        step();
+      });
+  return false;
 }
 
 void BusSession::connect() {
   const auto answers = xen::read_answers(services_.store, id_, advertisement_of(services_.limits));
   if (!answers) return refuse(xen::to_string(answers.error()));
 
-  auto link = BusLink::connect({services_.context, services_.events, services_.mapper,
-                                services_.regions, services_.workers, services_.limits},
-                               id_, *answers, *this, log_);
+  auto link =
+      BusLink::connect({services_.context, services_.events, services_.mapper, services_.regions,
+                        services_.workers, services_.limits, services_.trace},
+                       id_, *answers, *this, log_);
   if (!link) return refuse(link.error());
   link_ = std::move(*link);
   for (const auto& [number, attached] : devices_) {
@@ -153,7 +214,7 @@ void BusSession::connect() {
     }
   }
   enter(XenbusState::kConnected);
-  log_.info("connected with {} devices", devices_.size());
+  log_.guest_info("connected with {} devices", devices_.size());
   link_->open();
 }
 
@@ -195,6 +256,7 @@ void BusSession::remove() {
 }
 
 void BusSession::refuse(const std::string& why) {
+  error_ = why;
   log_.guest("refused: {}", why);
   check(xen::write_bus_error(services_.store, id_, why), "write the error");
   close();
@@ -222,6 +284,7 @@ bool BusSession::check(const Result<void, xen::XenError>& result, const char* wh
 }
 
 void BusSession::link_failed(const std::string& why) {
+  error_ = why;
   log_.guest("closed: {}", why);
   check(xen::write_bus_error(services_.store, id_, why), "write the error");
   close();
@@ -269,8 +332,8 @@ void BusSession::sync_devices() {
 }
 
 void BusSession::drop_vanished(const std::vector<std::uint16_t>& numbers) {
-  std::erase_if(refused_, [&](std::uint16_t number) {
-    return std::ranges::find(numbers, number) == numbers.end();
+  std::erase_if(refused_, [&](const auto& refused) {
+    return std::ranges::find(numbers, refused.first) == numbers.end();
   });
   // A directory that was removed without a request is a removal at once.
   std::vector<AttachedDevice*> vanished;
@@ -332,16 +395,17 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
       return close_device(*attached);
     }
   }
+  attached->published = attached->device->published();
   check(services_.store.transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
     const auto present = store.exists(xen::DeviceNodeId{id_, number}.directory() / "type");
     if (!present) return std::unexpected(present.error());
     if (!*present) return {};
-    return xen::write_published(store, {id_, number}, attached->device->published());
+    return xen::write_published(store, {id_, number}, attached->published);
   }),
         "publish what the device made");
   set_status(number, AttachStatus::kAttached);
   log_.info("dev{}: {} attached", number, attached->type);
-  step();
+  if (link_ == nullptr) step();  // a handshake may wait for it
 }
 
 void BusSession::config_changed(std::uint16_t number) {
@@ -444,10 +508,14 @@ void BusSession::device_closed(std::uint16_t number) {
 
 void BusSession::refuse_device(std::uint16_t number, const std::string& why) {
   // Our own answer changes the directory, which brings us back here: it is judged once.
-  if (refused_.insert(number).second) set_status(number, AttachStatus::kFailed, why);
+  if (refused_.emplace(number, why).second) set_status(number, AttachStatus::kFailed, why);
 }
 
 void BusSession::set_status(std::uint16_t number, AttachStatus status, const std::string& error) {
+  if (const auto found = devices_.find(number); found != devices_.end()) {
+    found->second->status = status;
+    found->second->error = error;
+  }
   if (!error.empty()) log_.warning("dev{}: {}", number, error);
   const xen::DeviceNodeId device{id_, number};
   // As with the bus's state: a directory that has just been removed must not come back.

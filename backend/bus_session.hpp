@@ -10,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +38,7 @@ struct BusServices {
   WorkerPool& workers;
   DeviceMaker& maker;
   const Limits& limits;
+  const TraceHub& trace;
 };
 
 class BusSession final : public BusLinkListener {
@@ -63,6 +63,7 @@ class BusSession final : public BusLinkListener {
   void shut_down();
 
   [[nodiscard]] const xen::BusId& id() const { return id_; }
+  [[nodiscard]] BusSnapshot snapshot() const;
 
  private:
   struct Alive {};
@@ -76,8 +77,10 @@ class BusSession final : public BusLinkListener {
   void step();
   void act(xen::DeviceSideAction action);
   void advertise();
-  [[nodiscard]] bool is_making_devices() const;
   void connect();
+  /// Whether all devices are there, or have been waited for long enough; step() comes when they
+  /// are.
+  bool are_devices_there();
   void close();
   void release();
   void remove();
@@ -112,7 +115,11 @@ class BusSession final : public BusLinkListener {
   bool is_over_ = false;
   bool is_removing_ = false;
 
-  std::set<std::uint16_t> refused_;  // in the store, judged, and not served
+  std::optional<boost::asio::steady_timer> device_wait_;  // of this handshake
+  bool is_device_wait_over_ = false;
+
+  std::string error_;  // why the bus was closed last, until it is offered again
+  std::map<std::uint16_t, std::string> refused_;  // in the store, judged, and not served: why
   // The link uses the devices, so it is declared after them and goes first.
   std::map<std::uint16_t, std::shared_ptr<AttachedDevice>> devices_;
   std::unique_ptr<BusLink> link_;

@@ -25,6 +25,8 @@ bool DeviceSession::enable(const QueueSetup& setup) {
   }
   auto queue = std::make_unique<ServedQueue>();
   queue->index = setup.index;
+  queue->size = setup.size;
+  queue->is_packed = format_of(setup) == QueueFormat::kPacked;
   queue->guest = environment_.guest;
   queue->owner = this;
   if (!map_areas(setup, *queue)) return false;
@@ -142,12 +144,34 @@ bool DeviceSession::bind_port(std::uint32_t index, std::uint32_t remote_port) {
   if (found == queues_.end()) return false;
   const auto bound = found->second->worker->bind_port(*found->second, xen::RemotePort{remote_port});
   if (!bound) log_.guest("queue {}: {}", index, xen::to_string(bound.error()));
+  found->second->has_port = bound.has_value();
   return bound.has_value();
 }
 
 void DeviceSession::unbind_port(std::uint32_t index) {
   const auto found = queues_.find(index);
-  if (found != queues_.end()) found->second->worker->unbind_port(*found->second);
+  if (found == queues_.end()) return;
+  found->second->worker->unbind_port(*found->second);
+  found->second->has_port = false;
+}
+
+std::vector<QueueSnapshot> DeviceSession::snapshot() const {
+  std::vector<QueueSnapshot> all;
+  all.reserve(queues_.size());
+  for (const auto& [index, queue] : queues_) {
+    const auto value = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
+    all.push_back({.index = index,
+                   .size = queue->size,
+                   .is_packed = queue->is_packed,
+                   .worker = queue->worker->number(),
+                   .has_port = queue->has_port,
+                   .turns = value(queue->counters.turns),
+                   .chains = value(queue->counters.chains),
+                   .kicks = value(queue->counters.kicks),
+                   .notifications = value(queue->counters.notifications),
+                   .suppressed = value(queue->counters.suppressed)});
+  }
+  return all;
 }
 
 void DeviceSession::on_report(const WorkerReport& report) {

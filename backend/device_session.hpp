@@ -12,6 +12,7 @@
 #include "backend/limits.hpp"
 #include "backend/log.hpp"
 #include "backend/served_queue.hpp"
+#include "backend/snapshot.hpp"
 #include "backend/worker_pool.hpp"
 #include "devices/queue_service.hpp"
 #include "transport/device.hpp"
@@ -66,6 +67,8 @@ class DeviceSession final : public QueueHost {
 
   /// A report of a worker about a queue of this session. May end the life of `report.queue`.
   void on_report(const WorkerReport& report);
+
+  [[nodiscard]] std::vector<QueueSnapshot> snapshot() const;
 
   /// Whether nothing of the device is mapped or served any more.
   [[nodiscard]] bool is_idle() const { return queues_.empty() && leaving_.empty(); }

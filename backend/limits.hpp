@@ -10,7 +10,7 @@ namespace vmsg {
 struct Limits {
   std::uint32_t buses_per_guest = 4;
   std::uint32_t devices_per_bus = 64;
-  std::uint32_t queues_per_bus = 256;
+  std::uint32_t queues_per_device = 256;
   std::uint32_t max_ring_page_order = 4;
   std::uint32_t max_message_size = 264;
   /// Pages of queue areas and rings that a bus may have mapped.
@@ -23,6 +23,9 @@ struct Limits {
   std::uint32_t frames_per_turn = 32;
   /// A reset that takes longer is answered with the old status, and the driver polls.
   std::chrono::milliseconds held_reset{1000};
+  /// How long a handshake waits for devices that are still being made, so that a guest finds them
+  /// at once. Those that take longer are announced when they are there.
+  std::chrono::milliseconds device_wait{2000};
   /// How long a driver has to let go of a device that is detached gracefully.
   std::chrono::seconds eject_timeout{30};
 };

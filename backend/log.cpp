@@ -12,6 +12,7 @@ bool GuestLineLimit::allow(std::uint64_t now_seconds, std::uint64_t& held_back) 
   }
   if (left_ == 0) {
     ++held_back_;
+    ++total_held_back_;
     return false;
   }
   --left_;
@@ -44,12 +45,12 @@ bool Log::may_write_for_guest(std::uint64_t& held_back) const {
       held_back);
 }
 
-void Log::write_for_guest(const std::string& line, std::uint64_t held_back) const {
+void Log::write_for_guest(spdlog::level::level_enum level, const std::string& line,
+                          std::uint64_t held_back) const {
   if (held_back > 0) {
-    write(spdlog::level::warn,
-          fmt::format("{} ({} lines before this one held back)", line, held_back));
+    write(level, fmt::format("{} ({} lines before this one held back)", line, held_back));
   } else {
-    write(spdlog::level::warn, line);
+    write(level, line);
   }
 }
 

@@ -25,10 +25,14 @@ class GuestLineLimit {
   /// Whether a line may be written now; `held_back` is how many were not since the last one.
   bool allow(std::uint64_t now_seconds, std::uint64_t& held_back);
 
+  /// All that were not, ever.
+  [[nodiscard]] std::uint64_t total_held_back() const { return total_held_back_; }
+
  private:
   std::uint32_t left_ = kBurst;
   std::uint64_t refilled_at_ = 0;
   std::uint64_t held_back_ = 0;
+  std::uint64_t total_held_back_ = 0;
 };
 
 class Log {
@@ -60,18 +64,32 @@ class Log {
     write(spdlog::level::debug, fmt::format(form, std::forward<Args>(args)...));
   }
 
+  /// Lines that the guest's limit has held back so far.
+  [[nodiscard]] std::uint64_t held_back() const {
+    return limit_ == nullptr ? 0 : limit_->total_held_back();
+  }
+
   /// A warning that a guest can cause as often as it likes.
   template <typename... Args>
   void guest(fmt::format_string<Args...> form, Args&&... args) const {
     std::uint64_t held_back = 0;
     if (!may_write_for_guest(held_back)) return;
-    write_for_guest(fmt::format(form, std::forward<Args>(args)...), held_back);
+    write_for_guest(spdlog::level::warn, fmt::format(form, std::forward<Args>(args)...), held_back);
+  }
+
+  /// What is in order, and still the guest's to repeat without end: a connection, for instance.
+  template <typename... Args>
+  void guest_info(fmt::format_string<Args...> form, Args&&... args) const {
+    std::uint64_t held_back = 0;
+    if (!may_write_for_guest(held_back)) return;
+    write_for_guest(spdlog::level::info, fmt::format(form, std::forward<Args>(args)...), held_back);
   }
 
  private:
   void write(spdlog::level::level_enum level, const std::string& line) const;
   [[nodiscard]] bool may_write_for_guest(std::uint64_t& held_back) const;
-  void write_for_guest(const std::string& line, std::uint64_t held_back) const;
+  void write_for_guest(spdlog::level::level_enum level, const std::string& line,
+                       std::uint64_t held_back) const;
 
   std::shared_ptr<spdlog::logger> sink_;
   std::string context_;

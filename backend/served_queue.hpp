@@ -44,8 +44,11 @@ struct ServedQueue final : QueueWaker {
   void wake() override;
 
   std::uint32_t index = 0;
+  std::uint32_t size = 0;
   GuestRef guest;
   DeviceSession* owner = nullptr;  // control thread only
+  bool is_packed = false;          // control thread only
+  bool has_port = false;           // control thread only: what it asked the worker for last
   Worker* worker = nullptr;        // since adopt()
 
   // The mappings come first: the queue and the service go before they do.
@@ -66,6 +69,8 @@ struct ServedQueue final : QueueWaker {
   bool is_served = false;
   bool is_ready = false;
   bool is_timed = false;
+  bool is_hot = false;  // looked at again and again instead of asking for notifications
+  Nanoseconds last_work_at = 0;
   bool is_stopped = false;
   bool is_leaving = false;
   bool wants_more = false;

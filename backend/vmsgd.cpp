@@ -7,10 +7,16 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "backend/backend.hpp"
+#include "backend/control_server.hpp"
+#include "backend/local_listener.hpp"
+#include "backend/systemd.hpp"
 
 namespace {
 
@@ -26,10 +32,38 @@ vmsg::Log make_log(const std::string& level) {
   return vmsg::Log(std::move(logger));
 }
 
-int run(const vmsg::BackendOptions& options, const vmsg::Log& log) {
+constexpr const char* kDefaultSocket = "/run/vmsg/vmsgd.sock";
+
+struct Options {
+  vmsg::BackendOptions backend;
+  std::string socket = kDefaultSocket;
+  bool is_socket_asked_for = false;
+  std::string level = "info";
+};
+
+/// The listening control socket; not open when there is none and nobody asked for one. An error was
+/// logged already.
+vmsg::Result<vmsg::FileDescriptor, int> open_control_socket(const Options& options,
+                                                            const vmsg::Log& log) {
+  if (vmsg::FileDescriptor passed = vmsg::take_systemd_socket("control"); passed.is_open()) {
+    return passed;
+  }
+  auto listener = vmsg::listen_local(options.socket);
+  if (listener) return std::move(*listener);
+  if (options.is_socket_asked_for) {
+    log.error("control socket: {}", listener.error());
+    return std::unexpected(kExitFailed);
+  }
+  log.warning("no control socket: {}", listener.error());
+  return vmsg::FileDescriptor();
+}
+
+int run(const Options& options, const vmsg::Log& log) {
   boost::asio::io_context context(1);
   int status = 0;
-  auto backend = vmsg::Backend::create(context, options, log, [&](const std::string& why) {
+  auto listener = open_control_socket(options, log);
+  if (!listener) return listener.error();
+  auto backend = vmsg::Backend::create(context, options.backend, log, [&](const std::string& why) {
     log.error("{}", why);
     status = kExitFailed;
     context.stop();
@@ -43,6 +77,14 @@ int run(const vmsg::BackendOptions& options, const vmsg::Log& log) {
     return kExitFailed;
   }
 
+  std::optional<vmsg::ControlServer> control;
+  if (listener->is_open()) {
+    control.emplace(context, std::move(*listener),
+                    vmsg::ControlView{.version = VMSG_VERSION,
+                                      .snapshot = [&] { return (*backend)->snapshot(); },
+                                      .trace = (*backend)->trace()});
+  }
+
   boost::asio::signal_set signals(context, SIGTERM, SIGINT);
   signals.async_wait([&](const boost::system::error_code& error, int number) {
     if (error) return;
@@ -50,6 +92,11 @@ int run(const vmsg::BackendOptions& options, const vmsg::Log& log) {
     (*backend)->shut_down([&] { context.stop(); });
   });
   context.run();
+  if (status != 0) {
+    // Xen failed us while guests were connected: nothing can be given back in order, and workers
+    // still have queues that no destructor may take. What a process leaves, the kernel takes back.
+    std::_Exit(status);
+  }
   log.info("stopped");
   return status;
 }
@@ -61,12 +108,25 @@ int main(int argc, char** argv) {
       "The backend of virtio-msg on Xen: serves disks, networks, consoles and entropy to the "
       "guests "
       "whose toolstack names this domain in xenstore."};
-  vmsg::BackendOptions options;
-  std::string level = "info";
-  app.add_option("--workers", options.workers, "Threads that serve queues")
+  Options options;
+  app.add_option("--workers", options.backend.workers, "Threads that serve queues")
       ->check(CLI::Range(1U, 64U))
       ->capture_default_str();
-  app.add_option("--log-level", level, "Which lines are written")
+  unsigned poll_microseconds = 100;
+  app.add_option("--poll", poll_microseconds,
+                 "Microseconds for which a worker looks for new work before it sleeps, while work "
+                 "comes that soon; 0: never")
+      ->check(CLI::Range(0U, 10000U))
+      ->capture_default_str();
+  app.add_option("--poll-share", options.backend.polling.share_percent,
+                 "The most of a worker's time that looking may take, in percent")
+      ->check(CLI::Range(0U, 100U))
+      ->capture_default_str();
+  const CLI::Option* socket =
+      app.add_option("--socket", options.socket, "The control socket, which vmsg connects to")
+          ->envname("VMSG_SOCKET")
+          ->capture_default_str();
+  app.add_option("--log-level", options.level, "Which lines are written")
       ->check(CLI::IsMember({"error", "warning", "info", "debug"}))
       ->capture_default_str();
   try {
@@ -74,5 +134,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
-  return run(options, make_log(level));
+  options.backend.polling.window_ns = std::uint64_t{poll_microseconds} * 1000;
+  options.is_socket_asked_for = socket->count() > 0;
+  return run(options, make_log(options.level));
 }

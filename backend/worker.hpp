@@ -15,8 +15,11 @@
 #include <thread>
 #include <vector>
 
-#include "devices/file_descriptor.hpp"
+#include "backend/poll_policy.hpp"
 #include "backend/served_queue.hpp"
+#include "backend/snapshot.hpp"
+#include "backend/worker_counters.hpp"
+#include "devices/file_descriptor.hpp"
 #include "devices/io_ring.hpp"
 #include "xenbus-glue/event_channels.hpp"
 #include "xenbus-glue/grant_copy.hpp"
@@ -52,7 +55,8 @@ struct WorkerError {
 class Worker {
  public:
   /// `outbox_ready` is an eventfd that is signalled when reports wait; it outlives the worker.
-  static Result<std::unique_ptr<Worker>, WorkerError> create(unsigned number, int outbox_ready);
+  static Result<std::unique_ptr<Worker>, WorkerError> create(unsigned number, int outbox_ready,
+                                                             const PollPolicy::Options& polling);
 
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -84,6 +88,8 @@ class Worker {
   void make_ready(ServedQueue& queue);
 
   [[nodiscard]] std::size_t load() const { return load_.load(std::memory_order_relaxed); }
+  [[nodiscard]] unsigned number() const { return number_; }
+  [[nodiscard]] WorkerSnapshot snapshot() const;
   IoRing& io() { return *io_; }
 
  private:
@@ -114,11 +120,20 @@ class Worker {
 
   class WakeUp;  // a multishot poll on one descriptor
 
-  Worker(unsigned number, int outbox_ready, FileDescriptor mailbox_ready, xen::EventChannels events,
-         xen::GrantMapper mapper, std::unique_ptr<IoRing> io);
+  Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling,
+         FileDescriptor mailbox_ready, xen::EventChannels events, xen::GrantMapper mapper,
+         std::unique_ptr<IoRing> io);
 
   void run();
   void wait();
+  [[nodiscard]] bool has_work() const;
+  /// Looks for work for as long as that seems worth it; true when there is some.
+  bool look_on();
+  /// Queues with new chains become ready. Those that had none for a while cool down.
+  void look_at_hot_queues(Nanoseconds now);
+  /// From now on the guest notifies of new chains.
+  void cool_down(ServedQueue& queue);
+  void cool_all_down();
   void read_mailbox();
   void obey(const Order& order);
   void obey_bind(ServedQueue& queue, Binding& binding);
@@ -131,6 +146,7 @@ class Worker {
   void fail(ServedQueue& queue, const ServiceStop& fault);
   void notify(ServedQueue& queue);
   void report(const WorkerReport& report);
+  void publish_counters();
   void post(const Order& order);
   void set_port(ServedQueue& queue, xen::Port port);
 
@@ -143,6 +159,7 @@ class Worker {
   std::mutex outbox_mutex_;
   std::vector<WorkerReport> outbox_;
   std::atomic<std::size_t> load_{0};
+  WorkerCounters counters_;
 
   // Teardown is bottom up, after the destructor joined the thread: the batches use the mapper, and
   // all ports are closed before their handle.
@@ -158,8 +175,12 @@ class Worker {
   std::vector<ServedQueue*> queues_;  // all that it serves
   std::vector<ServedQueue*> ready_;   // those with something to do
   std::vector<ServedQueue*> this_turn_;
+  std::vector<ServedQueue*> hot_;      // had work lately, and are asked for no notification
   std::vector<ServedQueue*> timed_;    // those that want a turn at some time
   std::vector<ServedQueue*> by_port_;  // index: local port
+  PollPolicy polling_;
+  const Nanoseconds hot_for_;
+  Nanoseconds turn_at_ = 0;
   bool has_more_events_ = false;
   bool quit_ = false;
 

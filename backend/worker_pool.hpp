@@ -19,6 +19,7 @@ class WorkerPool {
   /// Makes and starts `count` workers. `on_report` runs on the loop and hears of single queues.
   static Result<std::unique_ptr<WorkerPool>, WorkerError> create(boost::asio::io_context& context,
                                                                  unsigned count,
+                                                                 const PollPolicy::Options& polling,
                                                                  ReportHandler on_report);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -32,6 +33,8 @@ class WorkerPool {
   void after_all_turns(std::move_only_function<void()> then);
 
   [[nodiscard]] std::size_t size() const { return workers_.size(); }
+
+  [[nodiscard]] std::vector<WorkerSnapshot> snapshot() const;
 
  private:
   struct Alive {};

@@ -36,13 +36,14 @@ mock_domain() {
   [ -z "${2:-}" ] || in_domain 0 xenstore-write "/local/domain/$1/name" "$2"
 }
 
+# Each domain's vmsgd has a control socket of its own, where that domain's vmsg looks for it.
 in_domain() {
-  XEN_MOCK_DOMID=$1 LD_LIBRARY_PATH=$mock_build/mock-xen "${@:2}"
+  VMSG_SOCKET=$mock_work/vmsgd-$1.sock XEN_MOCK_DOMID=$1 LD_LIBRARY_PATH=$mock_build/mock-xen "${@:2}"
 }
 
 # in_background ID CMD...: the same, ended with the mock; its process id is in $mock_pid.
 in_background() {
-  XEN_MOCK_DOMID=$1 LD_LIBRARY_PATH=$mock_build/mock-xen "${@:2}" &
+  VMSG_SOCKET=$mock_work/vmsgd-$1.sock XEN_MOCK_DOMID=$1 LD_LIBRARY_PATH=$mock_build/mock-xen "${@:2}" &
   mock_pid=$!
   mock_pids+=("$mock_pid")
 }

@@ -157,15 +157,6 @@ Result<void, XenError> remove_device_directories(StoreOps& store, const BusId& b
   return {};
 }
 
-Result<bool, XenError> is_driver_domain_alive(Store& store, const BusId& bus) {
-  const auto is_introduced = store.is_domain_introduced(bus.driver_domain);
-  if (is_introduced || is_introduced.error().error != EACCES) return is_introduced;
-  // Not for us to ask. Below what we may not read, absent and forbidden look the same.
-  const auto is_there = store.exists(bus.driver_directory());
-  if (!is_there && is_there.error().error == EACCES) return false;
-  return is_there;
-}
-
 Result<void, XenError> make_owned(StoreOps& store, const Path& directory,
                                   const Permissions& permissions) {
   if (auto done = store.make_directory(directory); !done) return done;
@@ -323,6 +314,15 @@ Result<void, XenError> remove_device_side(Store& store, const BusId& bus) {
       [&](Transaction& transaction) { return remove_device_directories(transaction, bus); });
 }
 
+Result<bool, XenError> is_driver_domain_alive(Store& store, const BusId& bus) {
+  const auto is_introduced = store.is_domain_introduced(bus.driver_domain);
+  if (is_introduced || is_introduced.error().error != EACCES) return is_introduced;
+  // Not for us to ask. Below what we may not read, absent and forbidden look the same.
+  const auto is_there = store.exists(bus.driver_directory());
+  if (!is_there && is_there.error().error == EACCES) return false;
+  return is_there;
+}
+
 Result<std::vector<BusId>, XenError> list_orphaned_buses(Store& store, DomainId device_domain) {
   std::vector<BusId> buses;
   for (const Path& root : {backend_root(device_domain), devices_root(device_domain)}) {
@@ -398,6 +398,18 @@ Result<void, XenError> write_answers(StoreOps& store, const BusId& bus, const An
        {"request-shared-regions", flag_text(answers.shared_regions)}});
 }
 
+std::vector<NodeValue> nodes_of_new_bus(const BusId& bus) {
+  const Path device = bus.device_directory();
+  const Path driver = bus.driver_directory();
+  return {{device / "frontend", driver.text()},
+          {device / "frontend-id", std::to_string(bus.driver_domain)},
+          {device / "online", "1"},
+          {device / "state", "1"},
+          {driver / "backend", device.text()},
+          {driver / "backend-id", std::to_string(bus.device_domain)},
+          {driver / "state", "1"}};
+}
+
 Result<void, XenError> create_bus(StoreOps& store, const BusId& bus) {
   const Path device = bus.device_directory();
   const Path driver = bus.driver_directory();
@@ -430,18 +442,10 @@ Result<void, XenError> create_bus(StoreOps& store, const BusId& bus) {
       !done) {
     return done;
   }
-  if (auto done = write_all(store, device,
-                            {{"frontend", driver.text()},
-                             {"frontend-id", std::to_string(bus.driver_domain)},
-                             {"online", "1"},
-                             {"state", "1"}});
-      !done) {
-    return done;
+  for (const auto& [path, value] : nodes_of_new_bus(bus)) {
+    if (auto done = store.write(path, value); !done) return done;
   }
-  return write_all(store, driver,
-                   {{"backend", device.text()},
-                    {"backend-id", std::to_string(bus.device_domain)},
-                    {"state", "1"}});
+  return {};
 }
 
 Result<void, XenError> set_online(StoreOps& store, const BusId& bus, bool online) {

@@ -102,10 +102,11 @@ struct Answers {
 [[nodiscard]] Result<void, XenError> clear_bus_error(StoreOps& store, const BusId& bus);
 /// Everything of the bus that belongs to the device side, and parents that are empty then.
 [[nodiscard]] Result<void, XenError> remove_device_side(Store& store, const BusId& bus);
-/// Buses whose driver domain is gone: what to remove after @releaseDomain. A device side without
-/// privileges may neither ask for domains nor hear of that event; there a bus counts as orphaned
-/// when the driver side's directory is gone (or was hidden by the guest, to its own loss), so ask
-/// again whenever a driver side's state becomes unknown.
+/// Whether the driver domain is there. A device side without privileges may neither ask for domains
+/// nor hear of @releaseDomain; for it a domain is gone when the driver side's directory is (or was
+/// hidden by the guest, to its own loss), so ask whenever a driver side's state becomes unknown.
+[[nodiscard]] Result<bool, XenError> is_driver_domain_alive(Store& store, const BusId& bus);
+/// Buses whose driver domain is gone: what to remove after @releaseDomain.
 [[nodiscard]] Result<std::vector<BusId>, XenError> list_orphaned_buses(Store& store,
                                                                        DomainId device_domain);
 
@@ -123,6 +124,16 @@ struct Answers {
                                                    const Answers& answers);
 
 // ---- toolstack --------------------------------------------------------------------------------
+
+struct NodeValue {
+  Path path;
+  std::string value;
+
+  friend bool operator==(const NodeValue&, const NodeValue&) = default;
+};
+
+/// What create_bus() writes.
+[[nodiscard]] std::vector<NodeValue> nodes_of_new_bus(const BusId& bus);
 
 /// Both directories and the empty list of devices, with their permissions. Inside of transact().
 /// EEXIST when the bus is there.

@@ -82,6 +82,14 @@ std::string_view to_string(AttachStatus status) {
   return "";
 }
 
+bool is_parameter_name(std::string_view name) {
+  return Path::is_component(name) && !is_own_node(name);
+}
+
+bool is_type_name(std::string_view name) {
+  return name.size() <= kMaxTypeLength && Path::is_component(name);
+}
+
 Result<std::vector<std::uint16_t>, XenError> list_devices(StoreOps& store, const BusId& bus) {
   const auto numbers =
       store.list_numbers(bus.devices_directory(), std::numeric_limits<std::uint16_t>::max());
@@ -129,10 +137,14 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
       node.parameters.emplace(name, std::move(**value));
     }
   }
-  if (node.type.empty()) return wrong(NodeFault::kMissing, "type");
-  if (node.type.size() > kMaxTypeLength || !Path::is_component(node.type)) {
-    return wrong(NodeFault::kMalformed, "type");
+  // Both are written in one transaction, after the children were listed perhaps.
+  if (node.status == AttachStatus::kFailed && node.error.empty()) {
+    auto error = store.find(directory / "error", DeviceNode::kMaxValue);
+    if (!error) return store_failed("parameters", error.error());
+    node.error = std::move(*error).value_or("");
   }
+  if (node.type.empty()) return wrong(NodeFault::kMissing, "type");
+  if (!is_type_name(node.type)) return wrong(NodeFault::kMalformed, "type");
   return node;
 }
 
@@ -171,25 +183,38 @@ Result<void, XenError> remove_device(StoreOps& store, const DeviceNodeId& device
   return store.remove(device.directory());
 }
 
+std::vector<NodeValue> nodes_of_new_device(
+    const DeviceNodeId& device, std::string_view type,
+    const std::map<std::string, std::string, std::less<>>& parameters) {
+  const Path directory = device.directory();
+  std::vector<NodeValue> nodes;
+  for (const auto& [name, value] : parameters) {
+    if (const auto path = directory.child(name)) nodes.push_back({*path, value});
+  }
+  nodes.push_back({directory / "type", std::string(type)});  // last: it makes the device complete
+  return nodes;
+}
+
 Result<void, XenError> create_device(
     StoreOps& store, const DeviceNodeId& device, std::string_view type,
     const std::map<std::string, std::string, std::less<>>& parameters) {
   const auto refused = [&](int error) {
     return std::unexpected(XenError{XenCall::kStoreWrite, error, device.bus.driver_domain});
   };
-  if (type.size() > kMaxTypeLength || !Path::is_component(type)) return refused(EINVAL);
+  if (!is_type_name(type)) return refused(EINVAL);
   if (parameters.size() > DeviceNode::kMaxParameters) return refused(E2BIG);
   const Path directory = device.directory();
   const auto is_there = store.exists(directory);
   if (!is_there) return std::unexpected(is_there.error());
   if (*is_there) return refused(EEXIST);
   for (const auto& [name, value] : parameters) {
-    const auto path = directory.child(name);
-    if (!path || is_own_node(name)) return refused(EINVAL);
+    if (!is_parameter_name(name)) return refused(EINVAL);
     if (value.size() > DeviceNode::kMaxValue) return refused(E2BIG);
-    if (auto done = store.write(*path, value); !done) return done;
   }
-  return store.write(directory / "type", type);
+  for (const auto& [path, value] : nodes_of_new_device(device, type, parameters)) {
+    if (auto done = store.write(path, value); !done) return done;
+  }
+  return {};
 }
 
 Result<void, XenError> request_detach(StoreOps& store, const DeviceNodeId& device,

@@ -61,6 +61,16 @@ struct DeviceNode {
                                                     std::string_view error);
 [[nodiscard]] Result<void, XenError> remove_device(StoreOps& store, const DeviceNodeId& device);
 
+/// Whether a parameter may have this name: a component of a path, and none of the nodes above.
+[[nodiscard]] bool is_parameter_name(std::string_view name);
+/// Whether a type may have this name. That there is such a type is another matter.
+[[nodiscard]] bool is_type_name(std::string_view name);
+
+/// What create_device() writes, for parameters with names that are allowed.
+[[nodiscard]] std::vector<NodeValue> nodes_of_new_device(
+    const DeviceNodeId& device, std::string_view type,
+    const std::map<std::string, std::string, std::less<>>& parameters);
+
 /// Toolstack, inside of transact(): EEXIST when the number is taken, EINVAL for a bad parameter
 /// name, E2BIG for too many or too long ones.
 [[nodiscard]] Result<void, XenError> create_device(

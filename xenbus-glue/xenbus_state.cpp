@@ -41,7 +41,7 @@ constexpr auto kR = DeviceSideAction::kResume;
 constexpr Table<DeviceSideAction> kOnline{{
     always(kA),                            // unknown: as Initialising
     always(kA),                            // Initialising
-    {kN, kN, kN, kC, kN, kN, kN, kN, kN},  // InitWait
+    {kN, kN, kN, kC, kN, kL, kN, kN, kN},  // InitWait; a peer that gives up waits for our 6
     always(kA),                            // Initialised: never ours
     {kX, kX, kX, kN, kN, kX, kX, kX, kX},  // Connected; the peer is 3 until it saw our 4
     always(kL),                            // Closing

@@ -49,6 +49,7 @@ Device expected_online(XenbusState own, XenbusState peer) {
     case kInitialised:
       return Device::kAdvertise;
     case kInitWait:
+      if (peer == kClosing) return Device::kRelease;
       return peer == kInitialised ? Device::kConnect : Device::kNone;
     case kConnected:
       return is_one_of(peer, {kInitialised, kConnected}) ? Device::kNone : Device::kClose;

@@ -14,9 +14,31 @@ struct DeviceSpec {
   std::string type;
   std::string backend = "0";  // name or id of the domain that serves it
   std::map<std::string, std::string, std::less<>> parameters;
+
+  friend bool operator==(const DeviceSpec&, const DeviceSpec&) = default;
 };
 
-/// The error says in words which part is wrong and what is allowed.
-[[nodiscard]] Result<DeviceSpec, std::string> parse_device_spec(std::string_view text);
+/// What is wrong with a specification, and what would be right.
+struct SpecError {
+  std::string key;   // empty when it is about the whole
+  std::string what;  // in words; names the key and the value
+  std::string hint;  // empty when `what` says it all
+
+  friend bool operator==(const SpecError&, const SpecError&) = default;
+};
+
+/// "key: what (hint)", in one line.
+[[nodiscard]] std::string to_text(const SpecError& error);
+
+/// Reads the words and nothing more: that the type exists and takes these parameters is
+/// check_device_spec()'s business.
+[[nodiscard]] Result<DeviceSpec, SpecError> parse_device_spec(std::string_view text);
+
+/// Whether the daemon would take a device with these parameters, as far as that can be told without
+/// opening anything.
+[[nodiscard]] Result<void, SpecError> check_device_spec(const DeviceSpec& spec);
+
+/// Both.
+[[nodiscard]] Result<DeviceSpec, SpecError> read_device_spec(std::string_view text);
 
 }  // namespace vmsg::tool

@@ -92,6 +92,7 @@ guest_config() {
 }
 
 # guest_create NAME [pv|pvh] [<<extra configuration]: starts a guest and does not wait for it.
+# $GUEST_CREATE is another command than xl create to do so.
 guest_create() {
 	local name=$1 log
 	log=$(console_of "$1")
@@ -102,7 +103,8 @@ guest_create() {
 	fi >"/run/test/$1.cfg"
 	: >"$log"
 	rm -f "/run/test/$1".quiet.*
-	xl create -q "/run/test/$name.cfg" </dev/null || {
+	# shellcheck disable=SC2086
+	${GUEST_CREATE:-xl create -q} "/run/test/$name.cfg" </dev/null || {
 		cat "/var/log/xen/xl-$name.log" /var/log/xen/xen-hotplug.log 2>/dev/null
 		fail "xl create of $name"
 		return 1

@@ -1,0 +1,351 @@
+#include "tools/vmsg/watch_service.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "tools/vmsg/small_file.hpp"
+
+namespace vmsg::tool {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// What the device sides of a guest that vanished get before its nodes are removed for them.
+constexpr std::chrono::seconds kTidyPatience{3};
+
+enum class Level : std::uint8_t { kError = 3, kWarning = 4, kInfo = 6 };
+
+/// The journal takes the level from the beginning of a line.
+void say(Level level, const std::string& text) {
+  static const bool is_journal =
+      std::getenv("JOURNAL_STREAM") != nullptr;  // NOLINT(concurrency-mt-unsafe): one thread
+  const std::string prefix =
+      is_journal ? fmt::format("<{}>", static_cast<int>(level)) : "vmsg watch: ";
+  fmt::print(stderr, "{}{}\n", prefix, text);
+}
+
+std::string label(xen::DomainId id, const std::string& name) {
+  return fmt::format("{} ({})", printable(name, 64), id);
+}
+
+xen::Path virtio_list_of(xen::DomainId id) {
+  return *xen::Path::parse(fmt::format("/libxl/{}/device/virtio", id));
+}
+
+xen::Path toolstack_home_of(xen::DomainId id) {
+  return *xen::Path::parse(fmt::format("/libxl/{}", id));
+}
+
+}  // namespace
+
+WatchService::WatchService(Toolstack& toolstack, const WatchOptions& options)
+    : toolstack_(toolstack),
+      configs_(options.folders),
+      created_(options.run_folder),
+      devices_file_(options.devices) {}
+
+Result<xen::Watch, Failure> WatchService::watch(const xen::Path& path) {
+  // Handlers only note that there is something: the toolstack runs them while it waits as well.
+  auto set =
+      toolstack_.watches().watch(path, [this](const xen::WatchReport&) { must_look_ = true; });
+  if (set) return std::move(*set);
+  return std::unexpected(
+      fmt::format("cannot watch {}: {}", path.text(), xen::to_string(set.error())));
+}
+
+Result<void, Failure> WatchService::run(int stop_fd) {
+  const auto introduced = watch(xen::Path::introduce_domain());
+  if (!introduced) return std::unexpected(introduced.error());
+  const auto released = watch(xen::Path::release_domain());
+  if (!released) return std::unexpected(released.error());
+  for (;;) {
+    if (std::exchange(must_look_, false)) {
+      if (auto looked = look(); !looked) return looked;
+    }
+    tidy_up();
+    int patience = must_look_ ? 0 : -1;
+    for (const auto& [id, deadline] : leaving_) {
+      const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now()).count();
+      const int wait = static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
+      patience = patience < 0 ? wait : std::min(patience, wait);
+    }
+    pollfd ready[]{{.fd = toolstack_.watches().fd(), .events = POLLIN, .revents = 0},
+                   {.fd = stop_fd, .events = POLLIN, .revents = 0}};
+    if (poll(ready, 2, patience) < 0 && errno != EINTR) {
+      return std::unexpected("cannot wait for xenstore: " + words_of_errno(errno));
+    }
+    if (ready[1].revents != 0) return {};
+    for (bool is_more = true; is_more;) {
+      const auto turned = toolstack_.watches().turn();
+      if (!turned) {
+        return std::unexpected("xenstore is gone: " + xen::to_string(turned.error()));
+      }
+      is_more = *turned;
+    }
+  }
+}
+
+bool WatchService::is_introduced(xen::DomainId id) {
+  const auto introduced = toolstack_.store().is_domain_introduced(id);
+  return introduced && *introduced;
+}
+
+// ---- domains come and go ------------------------------------------------------------------------
+
+Result<void, Failure> WatchService::look() {
+  const auto domains = toolstack_.domains();
+  if (!domains) return std::unexpected(domains.error());
+  for (const xen::DomainId id : *domains) {
+    // A home that is being made, or that was left behind, is no domain.
+    if (id == 0 || guests_.contains(id) || !is_introduced(id)) continue;
+    leaving_.erase(id);
+    guests_.emplace(id, Guest{});
+  }
+  for (auto entry = guests_.begin(); entry != guests_.end();) {
+    auto& [id, guest] = *entry;
+    if (!is_introduced(id)) {
+      guest_gone(id, guest);
+      entry = guests_.erase(entry);
+      continue;
+    }
+    if (!guest.is_judged) judge(id, guest);
+    if (guest.is_judged) {
+      look_at_virtio(id, guest);
+      look_for_lost_backends(id, guest);
+      attach_waiting(id, guest);
+      look_at_attaching(id, guest);
+    }
+    ++entry;
+  }
+  return {};
+}
+
+void WatchService::judge(xen::DomainId id, Guest& guest) {
+  const xen::Path node = xen::Path::domain(id) / "name";
+  if (!guest.name_watch.is_set()) {
+    // libxl writes the name before it introduces a domain. Others may not.
+    if (auto set = watch(node)) guest.name_watch = std::move(*set);
+  }
+  auto name = toolstack_.store().find(node);
+  if (!name || !*name || (*name)->empty()) return;
+  guest.name = std::move(**name);
+  guest.is_judged = true;
+  guest.name_watch.cancel();
+  if (auto set = watch(virtio_list_of(id))) guest.virtio_watch = std::move(*set);
+
+  const auto marked = is_marked(toolstack_.store(), id);
+  if (created_.is_claimed(guest.name) || (marked && *marked)) {
+    guest.has_config = true;  // and its devices, from somebody else
+    return;
+  }
+  plan_from_config(id, guest);
+}
+
+void WatchService::plan_from_config(xen::DomainId id, Guest& guest) {
+  std::vector<Problem> problems;
+  std::optional<DomainConfig> config;
+  if (auto found = configs_.find(guest.name, problems)) {
+    config = std::move(found->config);
+    for (const std::string& other : found->others) {
+      say(Level::kWarning, fmt::format("{}: {} has this name too; {} is used",
+                                       label(id, guest.name), other, config->file));
+    }
+  } else if (const auto file = created_.config_of(guest.name)) {
+    // A guest of `vmsg create` that reboots; its file may be anywhere.
+    auto read = read_domain_config(*file);
+    if (read && read->name == guest.name) config = std::move(*read);
+    if (!read) problems = std::move(read).error();
+  }
+  if (config) {
+    guest.has_config = true;
+    const auto named = read_named_devices(devices_file_);
+    const auto plan = named
+                          ? plan_guest(*config, *named)
+                          : Result<GuestPlan, std::vector<Problem>>(std::unexpected(named.error()));
+    if (!plan) problems = plan.error();
+    if (plan) {
+      for (const PlannedDevice& device : plan->devices) add_device(guest, device);
+    }
+    if (!guest.parts.empty()) {
+      if (const auto marked = mark_attached(toolstack_.store(), id, config->file); !marked) {
+        say(Level::kWarning, fmt::format("{}: cannot write to xenstore: {}", label(id, guest.name),
+                                         xen::to_string(marked.error())));
+      }
+    }
+  }
+  for (const Problem& problem : problems) {
+    say(Level::kError,
+        fmt::format("{} gets no devices: {}", label(id, guest.name), to_text(problem)));
+  }
+}
+
+void WatchService::look_at_virtio(xen::DomainId id, Guest& guest) {
+  constexpr std::uint32_t kMostEntries = 1023;
+  xen::Store& store = toolstack_.store();
+  const auto entries = store.list_numbers(virtio_list_of(id), kMostEntries);
+  if (!entries) return;
+  for (const std::uint32_t entry : *entries) {
+    if (guest.virtio_seen.contains(entry)) continue;
+    const auto text = store.find(virtio_list_of(id) / entry / "backend");
+    if (!text || !*text) continue;  // libxl is about to write it
+    guest.virtio_seen.insert(entry);
+    // libxl's own node. The path is built again all the same, from the one number that it tells.
+    constexpr std::string_view kHomes = "/local/domain/";
+    xen::DomainId backend = 0;
+    if (!(*text)->starts_with(kHomes)) continue;
+    const char* const digits = (*text)->data() + kHomes.size();
+    std::from_chars(digits, (*text)->data() + (*text)->size(), backend);
+    const xen::Path directory = xen::Path::domain(backend) / "backend" / "virtio" / id / entry;
+    if (directory.text() != **text) continue;
+    const auto type = store.find(directory / "type");
+    const auto name = type && *type ? name_in_type(**type) : std::nullopt;
+    if (!name) continue;  // another's virtio device
+
+    // Closed is what libxl waits for when it takes the entry away, and it has no other use.
+    static_cast<void>(xen::write_state(store, directory, xen::XenbusState::kClosed));
+    if (guest.has_config) continue;  // the file had it already
+    const auto named = read_named_devices(devices_file_);
+    const auto found = named ? named->find(*name) : NamedDevices::const_iterator{};
+    if (!named || found == named->end()) {
+      say(Level::kError, fmt::format("{}: virtio entry {}: {}", label(id, guest.name), entry,
+                                     named ? fmt::format("no device '{}' is described in {}",
+                                                         printable(*name), devices_file_)
+                                           : to_text(named.error().front())));
+      continue;
+    }
+    PlannedDevice device{.where = fmt::format("virtio entry {}", entry), .spec = found->second};
+    device.spec.backend = fmt::format("{}", backend);
+    add_device(guest, std::move(device));
+    static_cast<void>(mark_attached(store, id, {}));
+  }
+}
+
+void WatchService::add_device(Guest& guest, PlannedDevice device) {
+  for (Part& part : guest.parts) {
+    if (part.backend == device.spec.backend && part.state == PartState::kWaiting) {
+      part.devices.push_back(std::move(device));
+      return;
+    }
+  }
+  Part part;
+  part.backend = device.spec.backend;
+  part.devices.push_back(std::move(device));
+  guest.parts.push_back(std::move(part));
+}
+
+void WatchService::guest_gone(xen::DomainId id, const Guest& guest) {
+  if (guest.is_judged) say(Level::kInfo, fmt::format("{} is gone", label(id, guest.name)));
+  leaving_[id] = Clock::now() + kTidyPatience;
+}
+
+// ---- devices ------------------------------------------------------------------------------------
+
+void WatchService::attach_waiting(xen::DomainId id, Guest& guest) {
+  for (Part& part : guest.parts) {
+    if (part.state != PartState::kWaiting) continue;
+    if (const auto backend = toolstack_.find_domain(part.backend); !backend) {
+      if (!std::exchange(part.is_wait_told, true)) {
+        say(Level::kWarning,
+            fmt::format("{} waits for its backend: {}", label(id, guest.name), backend.error()));
+      }
+      continue;
+    }
+    std::vector<DeviceSpec> specs;
+    for (const PlannedDevice& device : part.devices) specs.push_back(device.spec);
+    auto written = toolstack_.write_devices(id, specs);
+    if (!written) return give_up(id, guest, written.error().what);
+    part.ids = std::move(*written);
+    part.state = PartState::kAttaching;
+    auto set = watch(part.ids.front().bus.devices_directory());
+    if (!set) return give_up(id, guest, set.error());
+    part.watch = std::move(*set);
+  }
+}
+
+void WatchService::look_at_attaching(xen::DomainId id, Guest& guest) {
+  for (Part& part : guest.parts) {
+    if (part.state != PartState::kAttaching) continue;
+    std::size_t taken = 0;
+    for (std::size_t i = 0; i < part.ids.size(); ++i) {
+      const auto node = xen::read_device(toolstack_.store(), part.ids[i]);
+      if (!node || !*node) continue;
+      if ((*node)->status == xen::AttachStatus::kFailed) {
+        return give_up(
+            id, guest,
+            fmt::format("{}: {}", part.devices[i].where, printable((*node)->error, 1024)));
+      }
+      if ((*node)->status == xen::AttachStatus::kAttached) ++taken;
+    }
+    if (taken < part.ids.size()) continue;
+    part.state = PartState::kAttached;
+    part.watch.cancel();
+    say(Level::kInfo,
+        fmt::format("{}: {} device{} attached, served by {}", label(id, guest.name), taken,
+                    taken == 1 ? "" : "s", toolstack_.name_of(part.ids.front().bus.device_domain)));
+  }
+}
+
+void WatchService::look_for_lost_backends(xen::DomainId id, Guest& guest) {
+  for (Part& part : guest.parts) {
+    const bool is_written =
+        part.state == PartState::kAttaching || part.state == PartState::kAttached;
+    if (!is_written) continue;
+    const xen::BusId bus = part.ids.front().bus;
+    if (bus.device_domain == 0 || is_introduced(bus.device_domain)) continue;
+    say(Level::kWarning,
+        fmt::format("{} has lost its backend {}", label(id, guest.name), printable(part.backend)));
+    // A restarted driver domain has another id: the bus is made anew, and the guest starts afresh.
+    static_cast<void>(xen::remove_bus(toolstack_.store(), bus));
+    part.watch.cancel();
+    part.ids.clear();
+    part.state = PartState::kWaiting;
+    part.is_wait_told = true;
+  }
+}
+
+void WatchService::give_up(xen::DomainId id, Guest& guest, const std::string& why) {
+  say(Level::kError, fmt::format("{} gets no devices: {}", label(id, guest.name), why));
+  for (Part& part : guest.parts) {
+    part.watch.cancel();
+    toolstack_.take_back(part.ids);
+    part.ids.clear();
+    part.state = PartState::kFailed;
+  }
+}
+
+// ---- after a guest ------------------------------------------------------------------------------
+
+void WatchService::tidy_up() {
+  for (auto entry = leaving_.begin(); entry != leaving_.end();) {
+    const auto [id, deadline] = *entry;
+    if (Clock::now() < deadline) {
+      ++entry;
+      continue;
+    }
+    entry = leaving_.erase(entry);
+    finish_tidying(id);
+  }
+}
+
+void WatchService::finish_tidying(xen::DomainId id) {
+  if (is_introduced(id)) return;
+  toolstack_.clean_up_after(id, milliseconds(0));
+  // The toolstack takes its folder away with the domain. What we wrote may have come later.
+  static_cast<void>(
+      toolstack_.store().transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
+        const xen::Path home = toolstack_home_of(id);
+        if (auto removed = store.remove(home / "virtio-msg"); !removed) return removed;
+        const auto children = store.list(home);
+        if (!children) return std::unexpected(children.error());
+        return children->empty() ? store.remove(home) : Result<void, xen::XenError>{};
+      }));
+}
+
+}  // namespace vmsg::tool

@@ -1,0 +1,89 @@
+// `vmsg watch`: gives guests that others create the devices of their configurations, and tidies up
+// after guests that vanish. One loop; nothing in it waits for a guest or a device side, but for the
+// ordered end of a bus.
+//
+// What it takes for true is in xenstore, so it can be restarted at any time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tools/vmsg/created_guests.hpp"
+#include "tools/vmsg/guest_configs.hpp"
+#include "tools/vmsg/guest_plan.hpp"
+#include "tools/vmsg/toolstack.hpp"
+
+namespace vmsg::tool {
+
+struct WatchOptions {
+  std::vector<std::string> folders{"/etc/xen", "/etc/xen/auto"};
+  std::string devices;
+  std::string run_folder;
+};
+
+class WatchService {
+ public:
+  WatchService(Toolstack& toolstack, const WatchOptions& options);
+
+  /// Until `stop_fd` becomes readable, or xenstore fails: the error says how.
+  [[nodiscard]] Result<void, Failure> run(int stop_fd);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  enum class PartState : std::uint8_t {
+    kWaiting,    // for its backend domain
+    kAttaching,  // written, and not all taken yet
+    kAttached,
+    kFailed,
+  };
+  /// The devices of a guest that one backend domain serves.
+  struct Part {
+    std::string backend;
+    std::vector<PlannedDevice> devices;
+    PartState state = PartState::kWaiting;
+    bool is_wait_told = false;
+    std::vector<xen::DeviceNodeId> ids;  // written, in the order of `devices`
+    xen::Watch watch;
+  };
+  struct Guest {
+    std::string name;
+    bool is_judged = false;  // its configuration was looked for
+    bool has_config = false;
+    std::vector<Part> parts;
+    std::set<std::uint32_t> virtio_seen;  // entries of xl's own virtio list
+    xen::Watch name_watch;
+    xen::Watch virtio_watch;
+  };
+
+  Result<void, Failure> look();
+  Result<xen::Watch, Failure> watch(const xen::Path& path);
+  void judge(xen::DomainId id, Guest& guest);
+  void plan_from_config(xen::DomainId id, Guest& guest);
+  void look_at_virtio(xen::DomainId id, Guest& guest);
+  void add_device(Guest& guest, PlannedDevice device);
+  void attach_waiting(xen::DomainId id, Guest& guest);
+  void look_at_attaching(xen::DomainId id, Guest& guest);
+  void look_for_lost_backends(xen::DomainId id, Guest& guest);
+  void give_up(xen::DomainId id, Guest& guest, const std::string& why);
+  void guest_gone(xen::DomainId id, const Guest& guest);
+  void tidy_up();
+  void finish_tidying(xen::DomainId id);
+  [[nodiscard]] bool is_introduced(xen::DomainId id);
+
+  Toolstack& toolstack_;
+  GuestConfigs configs_;
+  CreatedGuests created_;
+  std::string devices_file_;
+
+  bool must_look_ = true;
+  std::map<xen::DomainId, Guest> guests_;
+  std::map<xen::DomainId, Clock::time_point> leaving_;  // until when their device sides have time
+};
+
+}  // namespace vmsg::tool
