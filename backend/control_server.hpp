@@ -16,7 +16,7 @@
 #include <memory>
 #include <string>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 #include "backend/snapshot.hpp"
 #include "backend/socket_listener.hpp"
 #include "backend/trace_hub.hpp"

@@ -8,7 +8,7 @@
 #include <functional>
 #include <memory>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 
 namespace vmsg {
 

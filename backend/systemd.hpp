@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 
 namespace vmsg {
 

@@ -7,6 +7,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -91,6 +92,11 @@ int run(const Options& options, const vmsg::Log& log) {
     (*backend)->shut_down([&] { context.stop(); });
   });
   context.run();
+  if (status != 0) {
+    // Xen failed us while guests were connected: nothing can be given back in order, and workers
+    // still have queues that no destructor may take. What a process leaves, the kernel takes back.
+    std::_Exit(status);
+  }
   log.info("stopped");
   return status;
 }

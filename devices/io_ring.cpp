@@ -1,5 +1,8 @@
 #include "devices/io_ring.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cerrno>
 #include <utility>
@@ -39,21 +42,38 @@ IoRing::~IoRing() {
   if (ring_.ring_fd >= 0) io_uring_queue_exit(&ring_);
 }
 
-io_uring_sqe* IoRing::prepare(IoCompletion& completion) {
+io_uring_sqe* IoRing::free_entry() {
   io_uring_sqe* entry = io_uring_get_sqe(&ring_);
-  if (entry == nullptr) {
-    enable();
-    io_uring_submit(&ring_);
-    entry = io_uring_get_sqe(&ring_);
-    if (entry == nullptr) return nullptr;
-  }
+  if (entry != nullptr) return entry;
+  enable();
+  io_uring_submit(&ring_);
+  return io_uring_get_sqe(&ring_);
+}
+
+io_uring_sqe* IoRing::prepare(IoCompletion& completion) {
+  io_uring_sqe* entry = free_entry();
+  if (entry == nullptr) return nullptr;
   // The prepare functions of liburing clear the entry but leave user_data alone.
   io_uring_sqe_set_data(entry, &completion);
   return entry;
 }
 
+bool IoRing::try_cancel(IoCompletion& completion) {
+  io_uring_sqe* entry = free_entry();
+  if (entry == nullptr) return false;
+  io_uring_prep_cancel(entry, &completion, 0);
+  io_uring_sqe_set_data(entry, nullptr);  // nobody needs to know how many it found
+  return true;
+}
+
+void IoRing::cancel(IoCompletion& completion) {
+  if (!try_cancel(completion)) to_cancel_.push_back(&completion);
+}
+
 void IoRing::enable() {
-  if (std::exchange(is_disabled_, false)) io_uring_enable_rings(&ring_);
+  if (!std::exchange(is_disabled_, false)) return;
+  // liburing 2.3 declares a function for this and does not export it.
+  syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
 }
 
 bool IoRing::has_completions() const {
@@ -66,6 +86,11 @@ bool IoRing::has_completions() const {
 
 void IoRing::submit_and_wait(std::optional<std::uint64_t> timeout_ns) {
   enable();
+  if (!to_cancel_.empty()) {
+    std::erase_if(to_cancel_, [this](IoCompletion* completion) { return try_cancel(*completion); });
+    // What still found no room does so once completions were taken.
+    if (!to_cancel_.empty()) timeout_ns = 0;
+  }
   if (timeout_ns == 0) {
     // One call for both directions, and none when there is nothing in either.
     if (io_uring_sq_ready(&ring_) != 0) io_uring_submit_and_get_events(&ring_);
@@ -91,7 +116,9 @@ std::size_t IoRing::reap(std::size_t limit) {
     const std::int32_t result = entry->res;
     const bool is_last = (entry->flags & IORING_CQE_F_MORE) == 0;
     io_uring_cqe_seen(&ring_, entry);
-    // What liburing itself queued (a timeout) has no one to tell.
+    // Once it has ended its owner may go, and somebody else's may get its address.
+    if (is_last && !to_cancel_.empty()) std::erase(to_cancel_, completion);
+    // What liburing itself queued (a timeout) has no one to tell, nor has a cancellation.
     if (completion != nullptr) completion->on_complete(result, is_last);
     ++count;
   }

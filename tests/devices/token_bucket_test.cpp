@@ -65,6 +65,15 @@ TEST(TokenBucket, SaysWhenTheNextTokenComes) {
   EXPECT_EQ(bucket.available(1, at), 1U);
 }
 
+TEST(TokenBucket, ADebtIsPaidOffBeforeAnythingIsAvailable) {
+  TokenBucket bucket(100);
+  bucket.spend(150);
+
+  EXPECT_EQ(bucket.available(1, kSecond / 2), 0U);
+  EXPECT_EQ(bucket.available(1, bucket.next_token_at()), 1U);
+  EXPECT_EQ(bucket.available(1000, kSecond), 50U);
+}
+
 TEST(TokenBucket, AClockThatDoesNotMoveGivesNothing) {
   TokenBucket bucket(100);
   EXPECT_EQ(bucket.available(100, 7 * kSecond), 100U);

@@ -59,6 +59,11 @@ std::string_view words(DriverFailure why) {
   return "unknown";
 }
 
+Failure broken(const GuestQueue& queue, const QueueError& error) {
+  return fmt::format("queue {}: the device side broke it: {} ({:#x})", queue.index,
+                     name(error.fault), error.value);
+}
+
 std::uint32_t pages_for(std::uint64_t bytes) {
   return static_cast<std::uint32_t>((bytes + kGrantPageSize - 1) / kGrantPageSize);
 }
@@ -212,6 +217,29 @@ void GuestDevice::publish(GuestQueue& queue) {
   link_.pump();
 }
 
+Result<std::optional<UsedBuffer>, Failure> GuestDevice::poll_used(GuestQueue& queue) {
+  const auto used = queue.queue->poll_used();
+  if (!used) return std::unexpected(broken(queue, used.error()));
+  return *used;
+}
+
+Result<bool, Failure> GuestDevice::wait_any(std::span<GuestQueue* const> queues,
+                                            std::chrono::nanoseconds patience) {
+  for (GuestQueue* queue : queues) queue->was_used = false;
+  for (GuestQueue* queue : queues) {
+    if (queue->queue->enable_callbacks()) return true;
+  }
+  const bool is_there = link_.loop().run_until(
+      [&] {
+        return !failure_.empty() || !link_.failure().empty() ||
+               std::ranges::any_of(queues, [](const GuestQueue* q) { return q->was_used; });
+      },
+      patience);
+  if (!link_.failure().empty()) return std::unexpected(link_.failure());
+  if (!failure_.empty()) return std::unexpected(failure_);
+  return is_there;
+}
+
 Result<UsedBuffer, Failure> GuestDevice::wait_used(GuestQueue& queue) {
   std::optional<Result<std::optional<UsedBuffer>, QueueError>> polled;
   const auto look = [&] {
@@ -227,9 +255,7 @@ Result<UsedBuffer, Failure> GuestDevice::wait_used(GuestQueue& queue) {
     return std::unexpected(waited.error());
   }
   if (!*polled) {
-    return std::unexpected(fmt::format("queue {}: the device side broke it: {} ({:#x})",
-                                       queue.index, name(polled->error().fault),
-                                       polled->error().value));
+    return std::unexpected(broken(queue, polled->error()));
   }
   return **polled.value();
 }

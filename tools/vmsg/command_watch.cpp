@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 #include "tools/vmsg/commands.hpp"
 #include "tools/vmsg/stop_signals.hpp"
 #include "tools/vmsg/watch_service.hpp"

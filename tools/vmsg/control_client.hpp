@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 #include "transport/result.hpp"
 
 namespace vmsg::tool {

@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 #include "transport/result.hpp"
 #include "xenbus-glue/store.hpp"
 

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <system_error>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 
 namespace vmsg::tool {
 

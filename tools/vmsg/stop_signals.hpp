@@ -3,7 +3,7 @@
 
 #include <csignal>
 
-#include "backend/file_descriptor.hpp"
+#include "devices/file_descriptor.hpp"
 
 namespace vmsg::tool {
 
