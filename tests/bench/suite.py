@@ -306,7 +306,7 @@ def main(arguments):
     known = {**PARTS, "smoke": part_smoke}
     unknown = [each for each in wanted if each not in known]
     if unknown:
-        print(f"bench: no part named '{unknown[0]}'; there are: {', '.join(PARTS)}, xen",
+        print(f"bench: no part named '{unknown[0]}'; there are: {', '.join(PARTS)}",
               file=sys.stderr)
         return 2
     rows = []
