@@ -30,7 +30,7 @@ class TokenBucket {
   /// When `amount` tokens will be there, as of the last available(); at most a second's worth ever
   /// are.
   [[nodiscard]] std::uint64_t available_at(std::uint64_t amount) const {
-    const std::uint64_t wanted = std::min(amount, per_second_);
+    const auto wanted = static_cast<std::int64_t>(std::min(amount, per_second_));
     if (wanted <= tokens_) return refilled_at_;
     return refilled_at_ +
            static_cast<std::uint64_t>(static_cast<double>(wanted - tokens_) *
