@@ -82,5 +82,14 @@ TEST(TokenBucket, AClockThatDoesNotMoveGivesNothing) {
   EXPECT_EQ(bucket.available(100, 7 * kSecond), 0U);
 }
 
+TEST(TokenBucket, ADebtIsPaidBeforeAnAmountIsThere) {
+  TokenBucket bucket(1000);
+  ASSERT_EQ(bucket.available(1000, 0), 1000U);
+
+  bucket.spend(1500);
+
+  EXPECT_GE(bucket.available_at(100), 600'000'000U);
+}
+
 }  // namespace
 }  // namespace vmsg
