@@ -134,7 +134,8 @@ Result<bool, Failure> FlowExchange::send_data() {
   auto room = host_.nic().room();
   if (!room) return std::unexpected(room.error());
   bool has_sent = false;
-  std::uniform_int_distribution<std::uint32_t> size(0, options_.most_data - sizeof(PacketHeader));
+  std::uniform_int_distribution<std::uint32_t> size(
+      0, options_.most_data - static_cast<std::uint32_t>(sizeof(PacketHeader)));
   std::uniform_int_distribution<std::uint16_t> flow_of(0, kFlows - 1);
   // One place is kept for what must be said apart from data.
   while (*room > 1 && result_.sent < options_.count &&
