@@ -144,6 +144,11 @@ void BusLink::detach(std::uint16_t number) {
   finish_turn();
 }
 
+void BusLink::config_changed(std::uint16_t number) {
+  endpoint_->config_changed(number);
+  finish_turn();
+}
+
 void BusLink::take_off(std::uint16_t number, Served& served) {
   served.is_leaving = true;
   served.reset_timer.reset();

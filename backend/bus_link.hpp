@@ -78,7 +78,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   void close();
 
   /// The device changed bytes of its configuration space.
-  void config_changed(std::uint16_t number) { endpoint_->config_changed(number); }
+  void config_changed(std::uint16_t number);
 
   /// Fills in what the link knows: of the bus, and of a device that is on it.
   void describe_bus(BusSnapshot& bus) const;

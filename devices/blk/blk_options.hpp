@@ -1,7 +1,6 @@
 // What an administrator may say about a disk.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -10,7 +9,7 @@
 
 namespace vmsg::blk {
 
-enum class TargetKind : std::uint8_t { kRaw, kNull, kNbd };
+enum class TargetKind : std::uint8_t { kRaw, kNull };
 
 struct BlkOptions {
   TargetKind kind = TargetKind::kRaw;
@@ -25,7 +24,6 @@ struct BlkOptions {
   std::uint32_t block_size = 0;                // of a raw file; 0: what its filesystem needs
   std::uint64_t iops = 0;                      // requests a second, 0 for no limit
   std::uint64_t bandwidth = 0;                 // bytes a second, 0 for no limit
-  std::chrono::seconds reconnect_timeout{60};  // how long requests wait for an NBD server
   std::uint32_t queues = 4;
   std::uint32_t queue_size = 128;
   std::uint64_t queue_memory = std::uint64_t{2} << 20;  // for the data of a queue's requests
