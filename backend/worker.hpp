@@ -15,10 +15,10 @@
 #include <thread>
 #include <vector>
 
-#include "devices/file_descriptor.hpp"
 #include "backend/served_queue.hpp"
 #include "backend/snapshot.hpp"
 #include "backend/worker_counters.hpp"
+#include "devices/file_descriptor.hpp"
 #include "devices/io_ring.hpp"
 #include "xenbus-glue/event_channels.hpp"
 #include "xenbus-glue/grant_copy.hpp"
@@ -38,12 +38,14 @@ struct WorkerReport {
     kUsed,      // buffers were used and the guest wants to know, and the queue has no port
     kReleased,  // nothing of the queue is in use any more
     kFault,     // the queue was stopped; `fault` says why
+    kBroken,    // `xen_error`: its event-channel handle fails, so kicks do not arrive any more
     kPassed,    // `barrier`: this worker was the last that had to end a turn
   };
   Kind kind = Kind::kUsed;
   ServedQueue* queue = nullptr;
   TurnBarrier* barrier = nullptr;
   ServiceStop fault{};
+  xen::XenError xen_error{};
 };
 
 struct WorkerError {
@@ -167,6 +169,7 @@ class Worker {
   std::vector<ServedQueue*> timed_;    // those that want a turn at some time
   std::vector<ServedQueue*> by_port_;  // index: local port
   bool has_more_events_ = false;
+  bool is_broken_ = false;  // kBroken was reported
   bool quit_ = false;
 
   std::thread thread_;

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 
+#include "devices/io_ring_limits.hpp"
+
 namespace vmsg {
 namespace {
 
@@ -13,13 +15,16 @@ Result<std::unique_ptr<IoRing>, int> IoRing::create(unsigned entries) {
   std::unique_ptr<IoRing> ring(new IoRing);
   io_uring_params params{};
   // Completions may be four times as many as submissions: polls and receives stay armed for long.
-  params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+  params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED;
   params.cq_entries = entries * 4;
   const int error = io_uring_queue_init_params(entries, &ring->ring_, &params);
   if (error < 0) {
     ring->ring_.ring_fd = -1;
     return std::unexpected(-error);
   }
+  int limited = limit_operations(ring->ring_);
+  if (limited >= 0) limited = io_uring_enable_rings(&ring->ring_);
+  if (limited < 0) return std::unexpected(-limited);
   return ring;
 }
 
