@@ -63,7 +63,7 @@ Result<void, std::string> Backend::open_xen() {
   mapper_.emplace(std::move(*mapper));
 
   auto workers = WorkerPool::create(
-      context_, std::max(options_.workers, 1U),
+      context_, std::max(options_.workers, 1U), options_.polling,
       [](const WorkerReport& report) { report.queue->owner->on_report(report); });
   if (!workers) {
     return std::unexpected(

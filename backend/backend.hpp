@@ -23,6 +23,7 @@ namespace vmsg {
 struct BackendOptions {
   unsigned workers = 1;
   Limits limits;
+  PollPolicy::Options polling;
 };
 
 class Backend {

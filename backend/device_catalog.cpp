@@ -1,17 +1,22 @@
 #include "backend/device_catalog.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "devices/blk/blk_device.hpp"
 #include "devices/console/console_device.hpp"
 #include "devices/device_types.hpp"
+#include "devices/net/net_device.hpp"
+#include "devices/net/net_options.hpp"
+#include "devices/net/stream_host.hpp"
+#include "devices/net/tap_host.hpp"
 #include "devices/rng/rng_device.hpp"
 
 namespace vmsg {
 
 Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create(
     std::string_view type, const DeviceParameters& parameters, const DeviceContext& context) {
-  static_cast<void>(context);  // none of these makes something on the host that needs a name
   if (type == "blk") {
     const auto options = blk::parse_options(parameters);
     if (!options) return std::unexpected(options.error());
@@ -22,12 +27,28 @@ Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create(
     if (!options) return std::unexpected(options.error());
     return console::ConsoleDevice::create(*options);
   }
+  if (type == "net") return create_net(parameters, context);
   if (type == "rng") {
     const auto options = rng::parse_options(parameters);
     if (!options) return std::unexpected(options.error());
     return std::make_unique<rng::RngDevice>(*options, entropy_);
   }
   return std::unexpected(unknown_type(type));
+}
+
+Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create_net(
+    const DeviceParameters& parameters, const DeviceContext& context) {
+  auto options = net::parse_options(parameters);
+  if (!options) return std::unexpected(options.error());
+  // A guest has one bus as a rule; the names of the interfaces on it are short then.
+  const std::string place =
+      context.bus == 0 ? fmt::format("{}.{}", context.guest, context.number)
+                       : fmt::format("{}.{}.{}", context.guest, context.bus, context.number);
+  if (!options->mac) options->mac = net::default_mac(place);
+  auto host = options->socket.empty() ? net::TapHost::open(*options, "vmsg" + place, background_)
+                                      : net::StreamHost::open(*options);
+  if (!host) return std::unexpected(host.error());
+  return std::make_unique<net::NetDevice>(*options, *options->mac, std::move(*host));
 }
 
 }  // namespace vmsg

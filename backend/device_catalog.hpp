@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "devices/background_thread.hpp"
 #include "devices/device_parameters.hpp"
 #include "devices/queue_service.hpp"
 #include "devices/rng/entropy_source.hpp"
@@ -30,6 +31,10 @@ class DeviceCatalog {
       std::string_view type, const DeviceParameters& parameters, const DeviceContext& context);
 
  private:
+  [[nodiscard]] Result<std::unique_ptr<ServedDevice>, std::string> create_net(
+      const DeviceParameters& parameters, const DeviceContext& context);
+
+  BackgroundThread background_;
   rng::KernelEntropy entropy_;
 };
 

@@ -69,6 +69,8 @@ struct ServedQueue final : QueueWaker {
   bool is_served = false;
   bool is_ready = false;
   bool is_timed = false;
+  bool is_hot = false;  // looked at again and again instead of asking for notifications
+  Nanoseconds last_work_at = 0;
   bool is_stopped = false;
   bool is_leaving = false;
   bool wants_more = false;

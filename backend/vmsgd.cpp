@@ -37,6 +37,7 @@ struct Options {
   std::string user;  // empty: stay who we are
   bool is_socket_asked_for = false;
   bool is_confined = true;
+  vmsg::PollPolicy::Options polling;
 };
 
 using Words = Result<void, std::string>;
@@ -180,7 +181,9 @@ int run(const Options& options, const vmsg::Log& log) {
   boost::asio::io_context context(1);
   int status = 0;
   auto backend = vmsg::Backend::create(
-      context, {.workers = options.config.workers, .limits = options.config.limits}, log,
+      context, {.workers = options.config.workers,
+       .limits = options.config.limits,
+       .polling = options.polling}, log,
       [&](const std::string& why) {
         status = fail(why);
         context.stop();
@@ -224,6 +227,7 @@ int main(int argc, char** argv) {
   std::string socket;
   std::string metrics;
   unsigned workers = 0;
+  unsigned poll_microseconds = 100;
   bool only_check = false;
   bool is_open = false;
   const CLI::Option* file_option =
@@ -243,6 +247,15 @@ int main(int argc, char** argv) {
   const CLI::Option* level_option =
       app.add_option("--log-level", level, "Which lines are written")
           ->check(CLI::IsMember({"error", "warning", "info", "debug"}));
+  app.add_option("--poll", poll_microseconds,
+                 "Microseconds for which a worker looks for new work before it sleeps, while work "
+                 "comes that soon; 0: never")
+      ->check(CLI::Range(0U, 10000U))
+      ->capture_default_str();
+  app.add_option("--poll-share", options.polling.share_percent,
+                 "The most of a worker's time that looking may take, in percent")
+      ->check(CLI::Range(0U, 100U))
+      ->capture_default_str();
   app.add_option("--user", options.user, "Run as this user once Xen is open");
   app.add_flag("--no-seccomp", is_open, "Leave the seccomp filter off, for debugging");
   app.set_version_flag("--version", "vmsgd " VMSG_VERSION);
@@ -258,6 +271,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   options.config = std::move(*config);
+  options.polling.window_ns = std::uint64_t{poll_microseconds} * 1000;
   options.is_confined = !is_open;
   options.is_socket_asked_for = socket_option->count() > 0;
   if (workers_option->count() > 0) options.config.workers = workers;

@@ -35,6 +35,15 @@ void clear_eventfd(int fd) {
   static_cast<void>(::read(fd, &count, sizeof(count)) == 0);
 }
 
+/// Tells the processor that this thread is only looking.
+void relax_processor() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 }  // namespace
 
 /// Keeps one descriptor polled on the worker's io_uring.
@@ -68,7 +77,8 @@ class Worker::WakeUp final : public IoCompletion {
   bool was_woken_ = false;
 };
 
-Result<std::unique_ptr<Worker>, WorkerError> Worker::create(unsigned number, int outbox_ready) {
+Result<std::unique_ptr<Worker>, WorkerError> Worker::create(unsigned number, int outbox_ready,
+                                                            const PollPolicy::Options& polling) {
   FileDescriptor mailbox_ready(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!mailbox_ready.is_open()) return std::unexpected(WorkerError{"eventfd", errno});
 
@@ -79,13 +89,14 @@ Result<std::unique_ptr<Worker>, WorkerError> Worker::create(unsigned number, int
   auto io = IoRing::create(kRingEntries);
   if (!io) return std::unexpected(WorkerError{"io_uring", io.error()});
 
-  return std::unique_ptr<Worker>(new Worker(number, outbox_ready, std::move(mailbox_ready),
+  return std::unique_ptr<Worker>(new Worker(number, outbox_ready, polling, std::move(mailbox_ready),
                                             std::move(*events), std::move(*mapper),
                                             std::move(*io)));
 }
 
-Worker::Worker(unsigned number, int outbox_ready, FileDescriptor mailbox_ready,
-               xen::EventChannels events, xen::GrantMapper mapper, std::unique_ptr<IoRing> io)
+Worker::Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling,
+               FileDescriptor mailbox_ready, xen::EventChannels events, xen::GrantMapper mapper,
+               std::unique_ptr<IoRing> io)
     : number_(number),
       outbox_ready_(outbox_ready),
       mailbox_ready_(std::move(mailbox_ready)),
@@ -95,7 +106,9 @@ Worker::Worker(unsigned number, int outbox_ready, FileDescriptor mailbox_ready,
       fetch_(mapper_, CopyDirection::kFromGuest),
       give_(mapper_, CopyDirection::kToGuest),
       mailbox_wake_(std::make_unique<WakeUp>(*io_, mailbox_ready_.get())),
-      events_wake_(std::make_unique<WakeUp>(*io_, events_.fd())) {}
+      events_wake_(std::make_unique<WakeUp>(*io_, events_.fd())),
+      polling_(polling),
+      hot_for_(polling.window_ns) {}
 
 Worker::~Worker() {
   if (thread_.joinable()) {
@@ -186,13 +199,18 @@ void Worker::publish_counters() {
   counters_.to_guests.publish(give_.metrics());
 }
 
+bool Worker::has_work() const {
+  // A turn reaps completions too, so a wake-up may have been heard and not acted on yet.
+  return !ready_.empty() || has_more_events_ || mailbox_wake_->is_pending() ||
+         events_wake_->is_pending();
+}
+
 void Worker::wait() {
   mailbox_wake_->arm();
   events_wake_->arm();
-  // A turn reaps completions too, so a wake-up may have been heard and not acted on yet.
-  const bool has_work = !ready_.empty() || has_more_events_ || mailbox_wake_->is_pending() ||
-                        events_wake_->is_pending();
-  if (has_work) return io_->submit_and_wait(0);
+  if (has_work() || look_on()) return io_->submit_and_wait(0);
+  cool_all_down();
+  if (has_work()) return io_->submit_and_wait(0);
 
   std::optional<Nanoseconds> earliest;
   for (const ServedQueue* queue : timed_) {
@@ -203,6 +221,57 @@ void Worker::wait() {
   const Nanoseconds now = now_ns();
   io_->submit_and_wait(*earliest > now ? *earliest - now : 0);
 }
+
+// ---- looking instead of sleeping ----------------------------------------------------------------
+
+bool Worker::look_on() {
+  // Armed polls must be with the kernel before anything is expected of them.
+  io_->submit_and_wait(0);
+  for (Nanoseconds now = now_ns(); polling_.may_look_on(now); now = now_ns()) {
+    look_at_hot_queues(now);
+    if (!ready_.empty() || io_->has_completions()) return true;
+    // Somebody has asked for a turn at a certain time, which only wait() knows how to keep.
+    if (!timed_.empty()) return false;
+    relax_processor();
+  }
+  return false;
+}
+
+void Worker::look_at_hot_queues(Nanoseconds now) {
+  for (std::size_t i = 0; i < hot_.size();) {
+    ServedQueue& queue = *hot_[i];
+    if (queue.is_stopped || queue.is_leaving || queue.is_ready) {
+      queue.is_hot = false;
+    } else if (queue.queue->has_available()) {
+      queue.is_hot = false;
+      make_ready(queue);
+    } else if (now - queue.last_work_at >= hot_for_) {
+      queue.is_hot = false;
+      cool_down(queue);
+    } else {
+      ++i;
+      continue;
+    }
+    hot_[i] = hot_.back();
+    hot_.pop_back();
+  }
+}
+
+void Worker::cool_down(ServedQueue& queue) {
+  if (queue.queue->enable_notifications()) return make_ready(queue);
+  // A port stays masked until its queue is drained, so a storm of kicks costs one event a turn.
+  if (std::exchange(queue.needs_unmask, false)) static_cast<void>(queue.port.unmask());
+}
+
+void Worker::cool_all_down() {
+  for (ServedQueue* queue : hot_) {
+    queue->is_hot = false;
+    if (!queue->is_stopped && !queue->is_leaving && !queue->is_ready) cool_down(*queue);
+  }
+  hot_.clear();
+}
+
+// ---- orders and events --------------------------------------------------------------------------
 
 void Worker::read_mailbox() {
   clear_eventfd(mailbox_ready_.get());
@@ -306,8 +375,11 @@ void Worker::make_ready(ServedQueue& queue) {
 
 void Worker::turn() {
   const Nanoseconds now = now_ns();
+  turn_at_ = now;
   wake_timed(now);
+  look_at_hot_queues(now);
   if (ready_.empty()) return;
+  polling_.found_work(now);
   this_turn_.swap(ready_);
   ready_.clear();
   std::erase_if(this_turn_, [](ServedQueue* queue) {
@@ -391,9 +463,9 @@ void Worker::finish_queue(ServedQueue& queue) {
   // Without room for another chain the service wakes the queue when something is finished; a
   // notification would only be noise until then.
   if (queue.service->room() == 0 || !queue.queue->has_room()) return;
-  if (queue.queue->enable_notifications()) return make_ready(queue);
-  // A port stays masked until its queue is drained, so a storm of kicks costs one event a turn.
-  if (std::exchange(queue.needs_unmask, false)) static_cast<void>(queue.port.unmask());
+  // It asks for notifications when it has been looked at in vain for a while.
+  queue.last_work_at = turn_at_;
+  if (!std::exchange(queue.is_hot, true)) hot_.push_back(&queue);
 }
 
 void Worker::notify(ServedQueue& queue) {
@@ -422,6 +494,7 @@ void Worker::release_leaving() {
     }
     set_port(queue, {});
     std::erase(ready_, &queue);
+    std::erase(hot_, &queue);
     std::erase(timed_, &queue);
     queues_[i] = queues_.back();
     queues_.pop_back();

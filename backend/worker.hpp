@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "backend/poll_policy.hpp"
 #include "backend/served_queue.hpp"
 #include "backend/snapshot.hpp"
 #include "backend/worker_counters.hpp"
@@ -56,7 +57,8 @@ struct WorkerError {
 class Worker {
  public:
   /// `outbox_ready` is an eventfd that is signalled when reports wait; it outlives the worker.
-  static Result<std::unique_ptr<Worker>, WorkerError> create(unsigned number, int outbox_ready);
+  static Result<std::unique_ptr<Worker>, WorkerError> create(unsigned number, int outbox_ready,
+                                                             const PollPolicy::Options& polling);
 
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -120,11 +122,20 @@ class Worker {
 
   class WakeUp;  // a multishot poll on one descriptor
 
-  Worker(unsigned number, int outbox_ready, FileDescriptor mailbox_ready, xen::EventChannels events,
-         xen::GrantMapper mapper, std::unique_ptr<IoRing> io);
+  Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling,
+         FileDescriptor mailbox_ready, xen::EventChannels events, xen::GrantMapper mapper,
+         std::unique_ptr<IoRing> io);
 
   void run();
   void wait();
+  [[nodiscard]] bool has_work() const;
+  /// Looks for work for as long as that seems worth it; true when there is some.
+  bool look_on();
+  /// Queues with new chains become ready. Those that had none for a while cool down.
+  void look_at_hot_queues(Nanoseconds now);
+  /// From now on the guest notifies of new chains.
+  void cool_down(ServedQueue& queue);
+  void cool_all_down();
   void read_mailbox();
   void obey(const Order& order);
   void obey_bind(ServedQueue& queue, Binding& binding);
@@ -166,8 +177,12 @@ class Worker {
   std::vector<ServedQueue*> queues_;  // all that it serves
   std::vector<ServedQueue*> ready_;   // those with something to do
   std::vector<ServedQueue*> this_turn_;
+  std::vector<ServedQueue*> hot_;      // had work lately, and are asked for no notification
   std::vector<ServedQueue*> timed_;    // those that want a turn at some time
   std::vector<ServedQueue*> by_port_;  // index: local port
+  PollPolicy polling_;
+  const Nanoseconds hot_for_;
+  Nanoseconds turn_at_ = 0;
   bool has_more_events_ = false;
   bool is_broken_ = false;  // kBroken was reported
   bool quit_ = false;

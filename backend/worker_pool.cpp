@@ -9,12 +9,13 @@
 namespace vmsg {
 
 Result<std::unique_ptr<WorkerPool>, WorkerError> WorkerPool::create(
-    boost::asio::io_context& context, unsigned count, ReportHandler on_report) {
+    boost::asio::io_context& context, unsigned count, const PollPolicy::Options& polling,
+    ReportHandler on_report) {
   FileDescriptor ready(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!ready.is_open()) return std::unexpected(WorkerError{"eventfd", errno});
   std::unique_ptr<WorkerPool> pool(new WorkerPool(context, std::move(ready), std::move(on_report)));
   for (unsigned i = 0; i < count; ++i) {
-    auto worker = Worker::create(i, pool->ready_.native_handle());
+    auto worker = Worker::create(i, pool->ready_.native_handle(), polling);
     if (!worker) return std::unexpected(worker.error());
     pool->workers_.push_back(std::move(*worker));
   }

@@ -21,6 +21,7 @@ class WorkerPool {
   /// queues.
   static Result<std::unique_ptr<WorkerPool>, WorkerError> create(boost::asio::io_context& context,
                                                                  unsigned count,
+                                                                 const PollPolicy::Options& polling,
                                                                  ReportHandler on_report);
   /// Starts the threads. `on_failed` hears that a worker cannot go on, through no fault of a guest.
   void start(FailureHandler on_failed);

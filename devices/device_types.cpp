@@ -6,6 +6,7 @@
 
 #include "devices/blk/blk_options.hpp"
 #include "devices/console/console_options.hpp"
+#include "devices/net/net_options.hpp"
 #include "devices/rng/rng_options.hpp"
 
 namespace vmsg {
@@ -29,6 +30,7 @@ struct DeviceType {
 constexpr std::array kTypes{
     DeviceType{"blk", check_by<blk::parse_options>},
     DeviceType{"console", check_by<console::parse_options>},
+    DeviceType{"net", check_by<net::parse_options>},
     DeviceType{"rng", check_by<rng::parse_options>},
 };
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
+#include <vector>
 
 #include "transport/result.hpp"
 
@@ -29,7 +29,8 @@ class IoCompletion {
 
 class IoRing {
  public:
-  /// The error is an errno value.
+  /// The error is an errno value. From the first submission on the ring belongs to the thread that
+  /// made it.
   static Result<std::unique_ptr<IoRing>, int> create(unsigned entries);
 
   IoRing(const IoRing&) = delete;
@@ -40,17 +41,31 @@ class IoRing {
   /// after what is prepared was submitted: try again on a later turn.
   [[nodiscard]] io_uring_sqe* prepare(IoCompletion& completion);
 
+  /// Asks the kernel to end the operation of `completion`, which is told as usual how it ended; at
+  /// once or, if the ring has no room now, before the next submission.
+  void cancel(IoCompletion& completion);
+
   /// Submits what is prepared and waits until something completes or `deadline_ns` (monotonic)
   /// passes; without a deadline it waits for ever, with 0 not at all.
   void submit_and_wait(std::optional<std::uint64_t> timeout_ns);
+
+  /// Whether reap() would find something, without a system call.
+  [[nodiscard]] bool has_completions() const;
 
   /// Hands out at most `limit` completions; says how many.
   std::size_t reap(std::size_t limit);
 
  private:
   IoRing() = default;
+  [[nodiscard]] io_uring_sqe* free_entry();
+  [[nodiscard]] bool try_cancel(IoCompletion& completion);
+
+  /// A ring for one submitting thread starts disabled, and is bound to the thread that enables it.
+  void enable();
 
   io_uring ring_{};
+  std::vector<IoCompletion*> to_cancel_;
+  bool is_disabled_ = false;
 };
 
 }  // namespace vmsg

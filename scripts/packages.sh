@@ -3,9 +3,10 @@
 
 # Build everything and run the tests that need no Xen.
 packages_build="g++ cmake ninja-build pkg-config ccache git curl
-  libxen-dev libboost1.81-dev libfmt-dev libcli11-dev liburing-dev
+  libxen-dev libboost1.81-dev libfmt-dev libcli11-dev liburing-dev libnbd-dev
   libtomlplusplus-dev libseccomp-dev nlohmann-json3-dev
-  googletest libgtest-dev libgmock-dev libbenchmark-dev xenstore-utils mandoc man-db bsdextrautils"
+  googletest libgtest-dev libgmock-dev libbenchmark-dev xenstore-utils mandoc man-db bsdextrautils
+  qemu-utils nbdkit e2fsprogs python3"
 
 # tools/check: formatting and static analysis.
 packages_check="clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev shellcheck"
@@ -15,6 +16,9 @@ packages_fuzz="clang-19 libclang-rt-19-dev"
 
 # The pure layer for arm64, and its unit tests.
 packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
+
+# ./bench: what is measured beside ours, and what counts system calls.
+packages_bench="fio qemu-system-common linux-perf python3"
 
 # Debian packages (./package), installed and removed in a fresh root.
 packages_package="debhelper dpkg-dev lintian fakeroot debootstrap"

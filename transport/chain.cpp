@@ -18,9 +18,14 @@ void add_copies(CopyBatch& batch, const GuestRef& guest, std::span<const Segment
       continue;
     }
     const std::size_t take = std::min<std::size_t>(segment.length - offset, local.size());
-    const auto address = segment.address.checked_add(offset);
-    VMSG_INVARIANT(address.has_value());  // the segment holds its length
-    batch.add(guest, *address, local.first(take), outcome);
+    if (offset == 0) {
+      // Nearly always; and then there is nothing to add up.
+      batch.add(guest, segment.address, local.first(take), outcome);
+    } else {
+      const auto address = segment.address.checked_add(offset);
+      VMSG_INVARIANT(address.has_value());  // the segment holds its length
+      batch.add(guest, *address, local.first(take), outcome);
+    }
     local = local.subspan(take);
     offset = 0;
   }

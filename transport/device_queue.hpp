@@ -91,6 +91,9 @@ class DeviceQueue {
   /// max_in_flight is reached).
   [[nodiscard]] bool enable_notifications();
 
+  /// Whether there is something to take, from one look at the ring: for looking again and again.
+  [[nodiscard]] bool has_available() const { return !error_ && look_for_next(); }
+
   /// Chains taken and not yet published.
   [[nodiscard]] std::size_t in_flight() const { return in_flight_; }
   /// Chain values that exist, also after abandon().
@@ -116,6 +119,7 @@ class DeviceQueue {
   /// Writes the used entries of `done` (not empty) and says whether to notify.
   virtual bool write_used(std::span<ChainRecord* const> done) = 0;
   virtual void suppress_notifications() = 0;
+  [[nodiscard]] virtual bool look_for_next() const = 0;
   /// Asks for one and looks once more.
   virtual bool ask_for_notification() = 0;
 

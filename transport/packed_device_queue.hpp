@@ -16,6 +16,7 @@ class PackedDeviceQueue final : public DeviceQueue {
                                        std::span<const std::uint64_t> words) override;
   bool write_used(std::span<ChainRecord* const> done) override;
   void suppress_notifications() override;
+  bool look_for_next() const override { return has_next(); }
   bool ask_for_notification() override;
 
   [[nodiscard]] bool has_next() const;

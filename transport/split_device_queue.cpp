@@ -110,6 +110,11 @@ void SplitDeviceQueue::suppress_notifications() {
   if (!event_idx_) areas_.device.store_relaxed16(vring::kRingFlags, vring::kUsedNoNotify);
 }
 
+bool SplitDeviceQueue::look_for_next() const {
+  // ORDER: only a reason to look properly, which read_heads() does.
+  return areas_.driver.load_relaxed16(vring::kRingIdx) != next_avail_;
+}
+
 bool SplitDeviceQueue::ask_for_notification() {
   if (event_idx_) {
     areas_.device.store_relaxed16(vring::avail_event_offset(size_), next_avail_);

@@ -18,6 +18,7 @@ class SplitDeviceQueue final : public DeviceQueue {
                                        std::span<const std::uint64_t> words) override;
   bool write_used(std::span<ChainRecord* const> done) override;
   void suppress_notifications() override;
+  bool look_for_next() const override;
   bool ask_for_notification() override;
 
   [[nodiscard]] std::optional<QueueError> read_chain(std::uint32_t head);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "devices/blk/nbd_disk.hpp"
 #include "devices/blk/null_disk.hpp"
 #include "devices/blk/raw_disk.hpp"
 
@@ -52,12 +53,22 @@ Result<std::unique_ptr<ServedDevice>, std::string> BlkDevice::open(const BlkOpti
     case TargetKind::kNull:
       disk = std::make_unique<NullDisk>(options.null_size);
       break;
+    case TargetKind::kNbd: {
+      auto opened = NbdDisk::open({.uri = options.target,
+                                   .is_read_only = options.is_read_only,
+                                   .may_discard = options.may_discard,
+                                   .patience = options.reconnect_timeout});
+      if (!opened) return std::unexpected(opened.error());
+      disk = std::move(*opened);
+      break;
+    }
     case TargetKind::kRaw: {
       auto opened = RawDisk::open({.path = options.target,
                                    .is_read_only = options.is_read_only,
                                    .is_direct = options.is_direct,
                                    .may_discard = options.may_discard,
-                                   .is_shared = options.is_shared});
+                                   .is_shared = options.is_shared,
+                                   .block_size = options.block_size});
       if (!opened) return std::unexpected(opened.error());
       disk = std::move(*opened);
       break;
@@ -71,6 +82,7 @@ BlkDevice::BlkDevice(const BlkOptions& options, std::unique_ptr<Disk> disk)
       disk_(std::move(disk)),
       queues_(queues_of(options, *disk_)),
       seg_max_(seg_max_of(queues_, options.queue_size)),
+      throttle_(options.iops, options.bandwidth),
       counters_(queues_) {
   identity_.device_id = wire::kDeviceId;
   identity_.vendor_id = kVendor;
@@ -93,7 +105,8 @@ BlkDevice::BlkDevice(const BlkOptions& options, std::unique_ptr<Disk> disk)
     if (traits.write_zeroes.max_bytes != 0) offered_.set(wire::kFeatureWriteZeroes);
     if (traits.secure_erase.max_bytes != 0) offered_.set(wire::kFeatureSecureErase);
   }
-  live_.capacity.store(traits.size / wire::kSectorSize, std::memory_order_relaxed);
+  live_.capacity.store(disk_->size() / wire::kSectorSize, std::memory_order_relaxed);
+  disk_->on_resize([this] { look_at_size(); });
 }
 
 bool BlkDevice::accepts(const FeatureSet& selection) const {
@@ -179,13 +192,13 @@ void BlkDevice::reset() {
   live_.is_writeback.store(false, std::memory_order_relaxed);
 }
 
-Result<void, std::string> BlkDevice::refresh() {
-  if (auto looked = disk_->refresh(); !looked) return looked;
-  const std::uint64_t capacity = disk_->traits().size / wire::kSectorSize;
+Result<void, std::string> BlkDevice::refresh() { return disk_->refresh(); }
+
+void BlkDevice::look_at_size() {
+  const std::uint64_t capacity = disk_->size() / wire::kSectorSize;
   if (live_.capacity.exchange(capacity, std::memory_order_relaxed) != capacity) {
     tell_config_changed();
   }
-  return {};
 }
 
 void BlkDevice::report(CounterSink& sink) const {
@@ -195,6 +208,11 @@ void BlkDevice::report(CounterSink& sink) const {
     for (std::size_t i = 0; i < kOperations; ++i) sink.operations(kNames[i], queue[i]);
   }
   disk_->report(sink);
+}
+
+std::uint32_t BlkDevice::queue_group(std::uint32_t index) const {
+  // One worker for all queues, and the limit needs no lock.
+  return throttle_.is_limited() ? 0 : index;
 }
 
 QueueLimits BlkDevice::queue_limits(std::uint32_t) const {
@@ -207,6 +225,7 @@ QueueLimits BlkDevice::queue_limits(std::uint32_t) const {
 std::unique_ptr<QueueService> BlkDevice::open_queue(const QueueContext& context) {
   BlkQueueOptions options{.rules = rules(),
                           .live = live_,
+                          .throttle = throttle_.is_limited() ? &throttle_ : nullptr,
                           .slots = context.setup.size,
                           .memory = options_.queue_memory};
   std::ranges::copy(std::as_bytes(std::span(options_.serial)), options.serial.begin());

@@ -33,21 +33,26 @@ class BlkDevice final : public ServedDevice {
   Result<void, std::string> refresh() override;
   void report(CounterSink& sink) const override;
 
+  std::uint32_t queue_group(std::uint32_t index) const override;
   QueueLimits queue_limits(std::uint32_t index) const override;
   std::unique_ptr<QueueService> open_queue(const QueueContext& context) override;
 
  private:
+  /// Any thread.
+  void look_at_size();
   [[nodiscard]] wire::Config config() const;
   [[nodiscard]] RequestRules rules() const;
 
   const BlkOptions options_;
-  const std::unique_ptr<Disk> disk_;
-  const std::uint32_t queues_;
-  const std::uint32_t seg_max_;
   DeviceIdentity identity_;
   FeatureSet offered_;
   FeatureSet selection_;
   LiveState live_;
+  // Last: a disk may have a thread that tells of a new size.
+  const std::unique_ptr<Disk> disk_;
+  const std::uint32_t queues_;
+  const std::uint32_t seg_max_;
+  Throttle throttle_;                  // of the worker that serves all the queues, if it limits
   std::vector<BlkCounters> counters_;  // by queue, written by the worker that serves it
 };
 

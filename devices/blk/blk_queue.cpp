@@ -80,6 +80,7 @@ void BlkQueue::take_one(Chain&& chain, const GuestRef& guest, CopyBatch& fetch, 
   slot.outcome = CopyOutcome::kOk;
   slot.status = Status::kOk;
   slot.is_parsed = false;
+  slot.is_admitted = false;
   slot.done = 0;
   slot.piece = 0;
   slot.delivered = 0;
@@ -143,6 +144,7 @@ void BlkQueue::fetch_piece(Slot& slot, const GuestRef& guest, CopyBatch& fetch) 
 
 std::optional<ServiceFault> BlkQueue::start(Nanoseconds now) {
   now_ = now;
+  wake_at_.reset();
   rules_.capacity = options_.live.capacity.load(std::memory_order_relaxed);
   is_writeback_ = options_.live.is_writeback.load(std::memory_order_relaxed);
   if (is_malformed_) return ServiceFault::kBadRequest;
@@ -161,7 +163,7 @@ std::optional<ServiceFault> BlkQueue::start(Nanoseconds now) {
     }
   }
   fetched_.clear();
-  if (!to_submit_.empty()) wake();
+  if (!to_submit_.empty() && !wake_at_) wake();
   return std::nullopt;
 }
 
@@ -215,11 +217,21 @@ bool BlkQueue::submit(SlotNumber number) {
                   .data = slot.memory.first(slot.piece),
                   .is_durable = !is_writeback_,
                   .may_unmap = false};
+  return hand_over(number, io);
+}
+
+bool BlkQueue::hand_over(SlotNumber number, const DiskIo& io) {
+  Slot& slot = slots_[number];
+  if (options_.throttle != nullptr && !slot.is_admitted) {
+    if (!options_.throttle->admit(slot.request.length, now_)) {
+      wake_at_ = options_.throttle->next_at();
+      return false;
+    }
+    slot.is_admitted = true;
+  }
   // Before the call: a disk may be done within it.
-  slot.is_at_disk = true;
   ++at_disk_;
   if (disk_->submit(number, io)) return true;
-  slot.is_at_disk = false;
   --at_disk_;
   return false;
 }
@@ -241,17 +253,10 @@ bool BlkQueue::submit_range(SlotNumber number) {
                   .data = {},
                   .is_durable = !is_writeback_,
                   .may_unmap = range->may_unmap};
-  slot.is_at_disk = true;
-  ++at_disk_;
-  if (disk_->submit(number, io)) return true;
-  slot.is_at_disk = false;
-  --at_disk_;
-  return false;
+  return hand_over(number, io);
 }
 
 void BlkQueue::finished(std::uint32_t number, int error) {
-  Slot& slot = slots_[number];
-  slot.is_at_disk = false;
   --at_disk_;
   if (is_abandoned_) return free(number);
   answer(number, error == 0 ? Status::kOk : Status::kIoError);
@@ -341,6 +346,7 @@ bool BlkQueue::has_work_in_flight() const { return at_disk_ != 0 || !disk_->is_i
 
 void BlkQueue::abandon() {
   is_abandoned_ = true;
+  wake_at_.reset();
   for (Slot& slot : slots_) slot.chain = Chain();
   for (SlotList* list : {&memory_waiters_, &refetch_, &fetched_, &to_submit_, &done_}) {
     list->clear();

@@ -24,6 +24,7 @@
 #include "devices/blk/blk_request.hpp"
 #include "devices/blk/data_pool.hpp"
 #include "devices/blk/disk.hpp"
+#include "devices/blk/throttle.hpp"
 #include "devices/queue_service.hpp"
 
 namespace vmsg::blk {
@@ -41,6 +42,7 @@ struct BlkQueueOptions {
   RequestRules rules;  // its capacity is not used: LiveState has it
   const LiveState& live;
   std::array<std::byte, wire::kIdBytes> serial{};
+  Throttle* throttle = nullptr;  // null for no limit; of this worker
   std::uint32_t slots = 0;
   std::uint64_t memory = 0;
 };
@@ -60,6 +62,7 @@ class BlkQueue final : public QueueService, private DiskQueueOwner {
   std::optional<ServiceFault> retire(DeviceQueue& queue) override;
   bool has_work_in_flight() const override;
   void abandon() override;
+  std::optional<Nanoseconds> wants_turn_at() const override { return wake_at_; }
 
  private:
   using SlotNumber = std::uint32_t;
@@ -73,7 +76,7 @@ class BlkQueue final : public QueueService, private DiskQueueOwner {
     Status status = Status::kOk;
     std::byte status_byte{};
     bool is_parsed = false;
-    bool is_at_disk = false;
+    bool is_admitted = false;  // by the rate limit
     Request request;
     std::span<std::byte> memory;  // of the pool, empty for none
     std::uint32_t done = 0;       // bytes of the request's data that are finished
@@ -96,6 +99,7 @@ class BlkQueue final : public QueueService, private DiskQueueOwner {
   void go_on(SlotNumber number);
   bool submit(SlotNumber number);
   bool submit_range(SlotNumber number);
+  bool hand_over(SlotNumber number, const DiskIo& io);
   void answer(SlotNumber number, Status status);
   void free(SlotNumber number);
   void wake();
@@ -107,8 +111,9 @@ class BlkQueue final : public QueueService, private DiskQueueOwner {
   const std::uint32_t max_piece_;
   RequestRules rules_;  // as of this turn
   Nanoseconds now_ = 0;
-  bool is_writeback_ = false;  // as of this turn
-  bool is_in_turn_ = false;    // between take() and deliver(): finished work needs no wake-up
+  std::optional<Nanoseconds> wake_at_;  // a rate limit stands in the way until then
+  bool is_writeback_ = false;           // as of this turn
+  bool is_in_turn_ = false;  // between take() and deliver(): finished work needs no wake-up
   bool is_malformed_ = false;
   bool is_abandoned_ = false;
 

@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "devices/device_counters.hpp"
 #include "devices/io_ring.hpp"
@@ -43,9 +45,8 @@ struct RangeLimits {
   std::uint32_t alignment = 512;
 };
 
-/// What is known about a disk once it is open. All but the size stay as they are.
+/// What is known about a disk once it is open, and stays as it is.
 struct DiskTraits {
-  std::uint64_t size = 0;  // bytes
   std::uint32_t logical_block = 512;
   std::uint32_t physical_block = 512;
   std::uint32_t optimal_io = 0;  // bytes, 0 for unknown
@@ -112,14 +113,28 @@ class Disk {
 
   [[nodiscard]] virtual const DiskTraits& traits() const = 0;
 
+  /// Bytes, a multiple of the logical block. Any thread.
+  [[nodiscard]] virtual std::uint64_t size() const = 0;
+
+  /// Who is told when size() has changed; called on any thread. Before the first queue is opened.
+  void on_resize(std::function<void()> handler) { resized_ = std::move(handler); }
+
   [[nodiscard]] virtual std::unique_ptr<DiskQueue> open_queue(const DiskQueueContext& context) = 0;
 
-  /// Looks at the size again. The error says in words why that is not possible.
+  /// Looks at the size again, or begins to. The error says in words why that is not possible.
   [[nodiscard]] virtual Result<void, std::string> refresh() {
     return std::unexpected(std::string("the size of this target does not change"));
   }
 
   virtual void report(CounterSink& sink) const { static_cast<void>(sink); }
+
+ protected:
+  void resized() const {
+    if (resized_) resized_();
+  }
+
+ private:
+  std::function<void()> resized_;
 };
 
 }  // namespace vmsg::blk

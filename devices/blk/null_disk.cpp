@@ -21,8 +21,7 @@ class NullDiskQueue final : public DiskQueue {
 
 }  // namespace
 
-NullDisk::NullDisk(std::uint64_t size) {
-  traits_.size = size;
+NullDisk::NullDisk(std::uint64_t size) : size_(size) {
   traits_.discard.max_bytes = size;
   traits_.write_zeroes.max_bytes = size;
 }

@@ -11,9 +11,11 @@ class NullDisk final : public Disk {
   explicit NullDisk(std::uint64_t size);
 
   const DiskTraits& traits() const override { return traits_; }
+  std::uint64_t size() const override { return size_; }
   std::unique_ptr<DiskQueue> open_queue(const DiskQueueContext& context) override;
 
  private:
+  const std::uint64_t size_;
   DiskTraits traits_;
 };
 

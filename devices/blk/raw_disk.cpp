@@ -6,17 +6,22 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <deque>
-#include <limits>
+#include <fstream>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "devices/blk/blk_wire.hpp"
 #include "devices/blk/data_pool.hpp"
+#include "devices/blk/raw_disk_io.hpp"
 
 namespace vmsg::blk {
 namespace {
@@ -24,6 +29,23 @@ namespace {
 std::string words(int error) {
   std::array<char, 128> buffer{};
   return strerror_r(error, buffer.data(), buffer.size());
+}
+
+constexpr std::uint32_t kMaxBlock = 65536;
+
+/// A limit of a block device's queue, 0 when there is none to be found.
+std::uint64_t read_queue_limit(int fd, std::string_view name) {
+  struct stat status{};
+  if (fstat(fd, &status) != 0) return 0;
+  const std::string device =
+      fmt::format("/sys/dev/block/{}:{}", major(status.st_rdev), minor(status.st_rdev));
+  // A partition has its disk's queue.
+  for (const std::string_view up : {"", "/.."}) {
+    std::ifstream file(fmt::format("{}{}/queue/{}", device, up, name));
+    std::uint64_t value = 0;
+    if (file >> value) return value;
+  }
+  return 0;
 }
 
 class RawDiskQueue final : public DiskQueue {
@@ -37,7 +59,6 @@ class RawDiskQueue final : public DiskQueue {
   bool submit(std::uint32_t slot, const DiskIo& io) override {
     Work& work = works_[slot];
     work.io = io;
-    work.is_syncing = false;
     return prepare(work);
   }
 
@@ -48,6 +69,12 @@ class RawDiskQueue final : public DiskQueue {
     if (!stalled_.empty()) owner_.wants_turn();
   }
 
+  void abandon() override {
+    is_abandoned_ = true;
+    for (const std::uint32_t slot : stalled_) owner_.finished(slot, ECANCELED);
+    stalled_.clear();
+  }
+
  private:
   struct Work final : IoCompletion {
     Work(RawDiskQueue& owner, std::uint32_t number) : queue(owner), slot(number) {}
@@ -56,62 +83,26 @@ class RawDiskQueue final : public DiskQueue {
     RawDiskQueue& queue;
     std::uint32_t slot;
     DiskIo io;  // what is left of it
-    bool is_syncing = false;
   };
 
   bool prepare(Work& work) {
     io_uring_sqe* const entry = io_.prepare(work);
     if (entry == nullptr) return false;
-    const DiskIo& io = work.io;
-    if (work.is_syncing) {
-      io_uring_prep_fsync(entry, fd_, IORING_FSYNC_DATASYNC);
-      return true;
-    }
-    switch (io.operation) {
-      case Operation::kRead:
-        io_uring_prep_read(entry, fd_, io.data.data(), static_cast<unsigned>(io.data.size()),
-                           io.offset);
-        break;
-      case Operation::kWrite:
-        io_uring_prep_write(entry, fd_, io.data.data(), static_cast<unsigned>(io.data.size()),
-                            io.offset);
-        if (io.is_durable) entry->rw_flags = RWF_DSYNC;
-        break;
-      case Operation::kDiscard:
-        prepare_fallocate(entry, io, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
-        break;
-      case Operation::kWriteZeroes:
-        prepare_fallocate(
-            entry, io,
-            (io.may_unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE);
-        break;
-      case Operation::kFlush:
-      case Operation::kSecureErase:
-      case Operation::kGetId:
-      case Operation::kUnknown:
-        io_uring_prep_fsync(entry, fd_, IORING_FSYNC_DATASYNC);
-        break;
-    }
+    prepare_raw_io(*entry, fd_, work.io);
     return true;
-  }
-
-  void prepare_fallocate(io_uring_sqe* entry, const DiskIo& io, int mode) const {
-    io_uring_prep_fallocate(entry, fd_, mode, static_cast<off_t>(io.offset),
-                            static_cast<off_t>(io.length));
   }
 
   void completed(Work& work, std::int32_t result) {
     if (result == -EINTR || result == -EAGAIN) return again(work);
     if (result < 0) return owner_.finished(work.slot, -result);
     DiskIo& io = work.io;
-    if (work.is_syncing) return owner_.finished(work.slot, 0);
     if (io.operation == Operation::kRead || io.operation == Operation::kWrite) {
       const auto moved = static_cast<std::size_t>(result);
       if (moved == io.data.size()) return owner_.finished(work.slot, 0);
       // Nothing at all: the file ends here although it should not.
       if (moved == 0 || moved > io.data.size()) return owner_.finished(work.slot, EIO);
       // The rest must be as aligned as the whole was; what was done of a block is done again.
-      const std::size_t step = moved & ~(DataPool::kPageSize - 1);
+      const std::size_t step = moved / wire::kSectorSize * wire::kSectorSize;
       if (step == 0) return owner_.finished(work.slot, EIO);
       io.data = io.data.subspan(step);
       io.offset += step;
@@ -119,13 +110,14 @@ class RawDiskQueue final : public DiskQueue {
     }
     // fallocate() knows no way to be durable by itself.
     if (io.is_durable && io.operation != Operation::kFlush) {
-      work.is_syncing = true;
+      io = {.operation = Operation::kFlush, .data = {}};
       return again(work);
     }
     owner_.finished(work.slot, 0);
   }
 
   void again(Work& work) {
+    if (is_abandoned_) return owner_.finished(work.slot, ECANCELED);
     if (stalled_.empty() && prepare(work)) return;
     stalled_.push_back(work.slot);
     owner_.wants_turn();
@@ -136,6 +128,7 @@ class RawDiskQueue final : public DiskQueue {
   DiskQueueOwner& owner_;
   std::deque<Work> works_;              // by slot; a deque, for they do not move
   std::vector<std::uint32_t> stalled_;  // found no room in the ring, oldest first
+  bool is_abandoned_ = false;
 };
 
 }  // namespace
@@ -176,27 +169,84 @@ Result<void, std::string> RawDisk::inspect(const RawDiskOptions& options) {
                     "filesystems when two write"));
   }
   traits_.is_read_only = options.is_read_only;
-  if (is_block_device_) {
-    int logical = 0;
-    unsigned physical = 0;
-    unsigned optimal = 0;
-    if (ioctl(fd_, BLKSSZGET, &logical) != 0 || ioctl(fd_, BLKPBSZGET, &physical) != 0 ||
-        ioctl(fd_, BLKIOOPT, &optimal) != 0) {
-      return std::unexpected(words(errno));
+  const auto inspected = is_block_device_ ? inspect_device() : inspect_file(options);
+  if (!inspected) return inspected;
+  if (options.may_discard && !options.is_read_only) find_range_limits();
+  return look_at_size();
+}
+
+Result<void, std::string> RawDisk::inspect_device() {
+  int logical = 0;
+  unsigned physical = 0;
+  unsigned optimal = 0;
+  if (ioctl(fd_, BLKSSZGET, &logical) != 0 || ioctl(fd_, BLKPBSZGET, &physical) != 0 ||
+      ioctl(fd_, BLKIOOPT, &optimal) != 0) {
+    return std::unexpected(words(errno));
+  }
+  traits_.logical_block = static_cast<std::uint32_t>(logical);
+  traits_.physical_block = physical;
+  traits_.optimal_io = optimal;
+  return {};
+}
+
+/// Which pieces of a file can be read past the page cache: the filesystem does not say so on every
+/// kernel, so it is tried.
+Result<void, std::string> RawDisk::inspect_file(const RawDiskOptions& options) {
+  DataPool buffer(kMaxBlock);
+  if (!buffer.is_valid()) return std::unexpected(words(ENOMEM));
+  const auto memory = buffer.take(kMaxBlock);
+  std::uint32_t least = wire::kSectorSize;
+  if (options.is_direct) {
+    while (pread(fd_, memory->data(), least, 0) < 0) {
+      if (errno != EINVAL) return std::unexpected(words(errno));
+      least *= 2;
+      if (least > kMaxBlock) return std::unexpected(std::string("direct I/O does not work"));
     }
-    traits_.logical_block = static_cast<std::uint32_t>(logical);
-    traits_.physical_block = physical;
-    traits_.optimal_io = optimal;
   }
-  if (options.may_discard && !options.is_read_only) {
-    traits_.discard.max_bytes = std::numeric_limits<std::uint32_t>::max();
-    traits_.discard.alignment = traits_.logical_block;
-    traits_.write_zeroes = traits_.discard;
+  if (options.block_size != 0 && options.block_size < least) {
+    return std::unexpected(fmt::format("block-size='{}': at least {} is allowed with this file",
+                                       options.block_size, least));
   }
-  return refresh();
+  traits_.logical_block = std::max(least, options.block_size);
+  traits_.physical_block = std::max<std::uint32_t>(traits_.logical_block, DataPool::kPageSize);
+  return {};
+}
+
+/// Tries what deallocates, behind the end of a file where there is nothing to lose. A block device
+/// says in sysfs what it can do.
+void RawDisk::find_range_limits() {
+  // Requests of this size are cut off from nothing, and none takes for ever.
+  constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
+  const RangeLimits limits{.max_bytes = kMostBytes, .alignment = traits_.logical_block};
+  if (is_block_device_) {
+    // fallocate() zeroes block devices always; it deallocates if the device can do both at once.
+    traits_.write_zeroes = limits;
+    if (read_queue_limit(fd_, "write_zeroes_max_bytes") != 0 &&
+        read_queue_limit(fd_, "discard_max_bytes") != 0) {
+      traits_.discard = limits;
+    }
+    return;
+  }
+  struct stat status{};
+  if (fstat(fd_, &status) != 0) return;
+  const off_t end = (status.st_size + kMaxBlock - 1) / kMaxBlock * kMaxBlock;
+  const auto can = [&](int mode) {
+    return fallocate(fd_, mode | FALLOC_FL_KEEP_SIZE, end, kMaxBlock) == 0;
+  };
+  const bool can_zero = can(FALLOC_FL_ZERO_RANGE);
+  // Also takes back what the attempt before has allocated.
+  const bool can_punch = can(FALLOC_FL_PUNCH_HOLE);
+  if (can_punch) traits_.discard = limits;
+  if (can_punch && can_zero) traits_.write_zeroes = limits;
 }
 
 Result<void, std::string> RawDisk::refresh() {
+  auto looked = look_at_size();
+  if (looked) resized();
+  return looked;
+}
+
+Result<void, std::string> RawDisk::look_at_size() {
   std::uint64_t bytes = 0;
   if (is_block_device_) {
     if (ioctl(fd_, BLKGETSIZE64, &bytes) != 0) return std::unexpected(words(errno));
@@ -205,7 +255,7 @@ Result<void, std::string> RawDisk::refresh() {
     if (fstat(fd_, &status) != 0) return std::unexpected(words(errno));
     bytes = static_cast<std::uint64_t>(status.st_size);
   }
-  traits_.size = bytes - bytes % traits_.logical_block;
+  size_.store(bytes - bytes % traits_.logical_block, std::memory_order_relaxed);
   return {};
 }
 

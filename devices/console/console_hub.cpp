@@ -53,7 +53,7 @@ void ConsoleHub::join(IoRing& io) {
 
 void ConsoleHub::leave() {
   if (--served_ != 0) return;
-  for (const auto& port : ports_) port->cancel(*io_);
+  for (const auto& port : ports_) port->drain(*io_);
   emergency_read_.cancel(*io_);
 }
 

@@ -35,6 +35,7 @@ void ConsolePort::wake() {
 }
 
 void ConsolePort::pump(IoRing& io, Nanoseconds now) {
+  drains_on_ = nullptr;
   stream_->pump(io, now);
   if (stream_->is_finished()) leave_stream(io, now);
   if (stream_->is_finished()) return;  // once nothing uses it any more
@@ -74,12 +75,25 @@ void ConsolePort::leave_stream(IoRing& io, Nanoseconds now) {
   stream_->pump(io, now);
 }
 
-void ConsolePort::cancel(IoRing& io) {
-  write_.cancel(io);
+void ConsolePort::drain(IoRing& io) {
+  drains_on_ = &io;
   writable_.cancel(io);
   read_.cancel(io);
   readable_.cancel(io);
   stream_->cancel(io);
+  go_on_draining();
+}
+
+void ConsolePort::go_on_draining() {
+  if (drains_on_ == nullptr || write_.is_in_flight()) return;
+  stream_->go_on(*drains_on_);
+  // Who is too slow now gets the rest later.
+  if (!write_must_wait_) pump_output(*drains_on_);
+}
+
+void ConsolePort::stream_changed() {
+  wake();
+  go_on_draining();
 }
 
 bool ConsolePort::has_operations() const { return uses_descriptor() || stream_->has_operations(); }
@@ -129,6 +143,7 @@ void ConsolePort::on_written(std::int32_t result) {
     stream_->write_failed(-result);
   }
   wake();
+  go_on_draining();
 }
 
 void ConsolePort::on_writable(std::int32_t result) {

@@ -50,8 +50,9 @@ class ConsolePort final : private StreamListener {
   void pump(IoRing& io, Nanoseconds now);
   [[nodiscard]] std::optional<Nanoseconds> wants_turn_at() const;
 
-  /// Ends all operations; what they have done counts. It is over when has_operations() is false.
-  void cancel(IoRing& io);
+  /// The last turn for now: what the host takes without waiting is still handed over, everything
+  /// else ends. It is over when has_operations() is false.
+  void drain(IoRing& io);
   [[nodiscard]] bool has_operations() const;
 
   // Output.
@@ -80,7 +81,8 @@ class ConsolePort final : private StreamListener {
   void consume_input(std::size_t count) { input_begin_ += count; }
 
  private:
-  void stream_changed() override { wake(); }
+  void stream_changed() override;
+  void go_on_draining();
   void pump_output(IoRing& io);
   void pump_input(IoRing& io);
   [[nodiscard]] bool uses_descriptor() const;
@@ -91,6 +93,7 @@ class ConsolePort final : private StreamListener {
   void on_readable(std::int32_t result);
 
   const Settings settings_;
+  IoRing* drains_on_ = nullptr;  // while it drains
   ConsoleCounters& counters_;
   std::unique_ptr<HostStream> stream_;
   QueueWaker* receive_waker_ = nullptr;

@@ -77,6 +77,10 @@ void FileStream::fail() {
 void FileStream::pump(IoRing& io, Nanoseconds now) {
   now_ = now;
   if (has_failed_ && now >= retry_at_) has_failed_ = false;
+  go_on(io);
+}
+
+void FileStream::go_on(IoRing& io) {
   if (step_.is_in_flight()) return;
   if (old_file_.is_open() || (is_rotating_ && !has_failed_)) begin_step(io);
 }

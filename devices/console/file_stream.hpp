@@ -37,6 +37,7 @@ class FileStream final : public HostStream {
   void read_ended(int) override {}
   void pump(IoRing& io, Nanoseconds now) override;
   std::optional<Nanoseconds> wants_turn_at() const override;
+  void go_on(IoRing& io) override;
   bool has_operations() const override { return step_.is_in_flight(); }
   std::size_t flush(std::span<const std::byte> bytes, bool may_wait) override;
   std::pair<std::string, std::string> fact() const override { return {"file", names_.front()}; }

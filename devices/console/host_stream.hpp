@@ -80,7 +80,10 @@ class HostStream {
   /// A turn: looks at what happened and prepares its own operations.
   virtual void pump(IoRing& io, Nanoseconds now) = 0;
   [[nodiscard]] virtual std::optional<Nanoseconds> wants_turn_at() const { return std::nullopt; }
+  /// Ends what it waits for.
   virtual void cancel(IoRing& io) { static_cast<void>(io); }
+  /// After cancel(): does what stands between it and the next write, and nothing else.
+  virtual void go_on(IoRing& io) { static_cast<void>(io); }
   [[nodiscard]] virtual bool has_operations() const { return false; }
 
   /// The window of who is there, if it is known.

@@ -281,6 +281,130 @@ TEST_P(BlkQueueTest, AnAbandonedQueueHasWorkInFlightUntilTheDiskIsDone) {
   EXPECT_FALSE(driver().poll().has_value());
 }
 
+std::vector<std::byte> range(std::uint64_t sector, std::uint32_t count, std::uint32_t flags = 0) {
+  const wire::Range range{.sector = sector, .num_sectors = count, .flags = flags};
+  const auto raw = std::as_bytes(std::span(&range, 1));
+  return {raw.begin(), raw.end()};
+}
+
+TEST_P(BlkQueueTest, TheRangesOfARequestAreDoneOneByOne) {
+  start();
+  driver()
+      .chain()
+      .readable(header(wire::kTypeWriteZeroes))
+      .readable(joined(range(8, 2, wire::kRangeFlagUnmap), range(32, 1)))
+      .writable(1)
+      .publish();
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+  ASSERT_EQ(bench_.turn(), std::nullopt);
+
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+  ASSERT_EQ(disk_->log().size(), 2U);
+  EXPECT_EQ(disk_->log()[0].offset, 8U * 512);
+  EXPECT_EQ(disk_->log()[0].length, 2U * 512);
+  EXPECT_TRUE(disk_->log()[0].may_unmap);
+  EXPECT_EQ(disk_->log()[1].offset, 32U * 512);
+  EXPECT_FALSE(disk_->log()[1].may_unmap);
+}
+
+TEST_P(BlkQueueTest, FlagsThatARangeMayNotHaveAreUnsupported) {
+  start();
+  const auto ask = [this](std::uint32_t type, std::uint32_t flags) {
+    driver().chain().readable(header(type)).readable(range(0, 1, flags)).writable(1).publish();
+    EXPECT_EQ(bench_.turn(), std::nullopt);
+    return next_status();
+  };
+
+  // virtio 1.3, 5.2.6.2
+  EXPECT_EQ(ask(wire::kTypeDiscard, wire::kRangeFlagUnmap), wire::kStatusUnsupported);
+  EXPECT_EQ(ask(wire::kTypeSecureErase, wire::kRangeFlagUnmap), wire::kStatusUnsupported);
+  EXPECT_EQ(ask(wire::kTypeWriteZeroes, 2), wire::kStatusUnsupported);
+  EXPECT_TRUE(disk_->log().empty());
+}
+
+TEST_P(BlkQueueTest, RangesBeyondTheEndOrOfAWrongShapeAreErrors) {
+  start();
+  const auto ask = [this](const std::vector<std::byte>& data) {
+    driver().chain().readable(header(wire::kTypeDiscard)).readable(data).writable(1).publish();
+    EXPECT_EQ(bench_.turn(), std::nullopt);
+    return next_status();
+  };
+
+  EXPECT_EQ(ask(range(kSectors - 1, 2)), wire::kStatusIoError);
+  EXPECT_EQ(ask(range(UINT64_MAX, 1)), wire::kStatusIoError);
+  EXPECT_EQ(ask(test::bytes(15)), wire::kStatusIoError);
+  EXPECT_EQ(ask(test::bytes(std::size_t{17} * 16)), wire::kStatusIoError);
+  EXPECT_TRUE(disk_->log().empty());
+}
+
+TEST_P(BlkQueueTest, AWriteIsDurableUnlessTheDriverHasACache) {
+  start();
+  const auto write = [this] {
+    driver().chain().readable(header(wire::kTypeOut)).readable(512).writable(1).publish();
+    EXPECT_EQ(bench_.turn(), std::nullopt);
+    EXPECT_EQ(next_status(), wire::kStatusOk);
+    return disk_->log().back().is_durable;
+  };
+  EXPECT_FALSE(write());
+
+  const std::byte off{0};
+  ASSERT_EQ(device_->write_config(offsetof(wire::Config, writeback), std::span(&off, 1)),
+            ConfigWrite::kApplied);
+  EXPECT_TRUE(write());
+
+  device_->features_negotiated({});
+  EXPECT_TRUE(write());
+}
+
+TEST_P(BlkQueueTest, AFullDiskIsAnIoErrorAndCounted) {
+  start();
+  disk_->fail_next(ENOSPC);
+  driver().chain().readable(header(wire::kTypeOut)).readable(512).writable(1).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(next_status(), wire::kStatusIoError);
+
+  class Sink final : public CounterSink {
+   public:
+    void operations(std::string_view name, const OperationCounters& counters) override {
+      if (name == "write") errors += counters.errors.value();
+    }
+    void number(std::string_view, std::uint64_t) override {}
+    std::uint64_t errors = 0;
+  } sink;
+  device_->report(sink);
+  EXPECT_EQ(sink.errors, 1U);
+}
+
+TEST_P(BlkQueueTest, WhatTheDiskCannotTakeNowIsTriedAgain) {
+  start();
+  disk_->refuse(1);
+  driver().chain().readable(header(wire::kTypeFlush)).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_FALSE(driver().poll().has_value());
+  EXPECT_GE(bench_.waker.count, 1);
+  EXPECT_EQ(bench_.service().room(), 0U);
+
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+}
+
+TEST_P(BlkQueueTest, ARateLimitHoldsRequestsUntilTheirTime) {
+  constexpr Nanoseconds kSecond = 1'000'000'000;
+  start({.iops = 1});
+  driver().chain().readable(header(wire::kTypeFlush)).writable(1).add();
+  driver().chain().readable(header(wire::kTypeFlush)).writable(1).publish();
+
+  EXPECT_EQ(bench_.turn(kSecond), std::nullopt);
+  EXPECT_EQ(driver().poll_all().size(), 1U);
+  ASSERT_TRUE(bench_.service().wants_turn_at().has_value());
+  EXPECT_EQ(bench_.service().room(), 0U);
+
+  EXPECT_EQ(bench_.turn(*bench_.service().wants_turn_at()), std::nullopt);
+  EXPECT_EQ(driver().poll_all().size(), 1U);
+  EXPECT_FALSE(bench_.service().wants_turn_at().has_value());
+}
+
 TEST_P(BlkQueueTest, FinishedWorkAsksForATurn) {
   start();
   disk_->hold();

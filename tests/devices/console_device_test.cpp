@@ -733,6 +733,19 @@ TEST_F(Console, AResetInTheMiddleLosesNothingThatWasTaken) {
   EXPECT_TRUE(pattern(1 << 20).starts_with(seen));
 }
 
+TEST_F(Console, AResetWaitsForWhatTheHostTakesAtOnce) {
+  const std::string path = folder_.path("log");
+  start({{"output", "file:" + path}, {"rotate-size", "16K"}, {"rotate-count", "9"}});
+  const std::string text = pattern(60'000);
+  ASSERT_TRUE(send_all(text, 12'000, 5));
+
+  ASSERT_TRUE(bench_->unserve());
+
+  EXPECT_TRUE(contents(path + ".3") + contents(path + ".2") + contents(path + ".1") +
+                  contents(path) ==
+              text);
+}
+
 TEST_F(Console, AResetEndsWhateverIsUnderWay) {
   start_multiport({{"output", "unix:" + folder_.path("a")}, {"port1", "pty"}});
   const FileDescriptor client = connect_to(folder_.path("a"));

@@ -65,12 +65,30 @@ TEST(TokenBucket, SaysWhenTheNextTokenComes) {
   EXPECT_EQ(bucket.available(1, at), 1U);
 }
 
+TEST(TokenBucket, ADebtIsPaidOffBeforeAnythingIsAvailable) {
+  TokenBucket bucket(100);
+  bucket.spend(150);
+
+  EXPECT_EQ(bucket.available(1, kSecond / 2), 0U);
+  EXPECT_EQ(bucket.available(1, bucket.next_token_at()), 1U);
+  EXPECT_EQ(bucket.available(1000, kSecond), 50U);
+}
+
 TEST(TokenBucket, AClockThatDoesNotMoveGivesNothing) {
   TokenBucket bucket(100);
   EXPECT_EQ(bucket.available(100, 7 * kSecond), 100U);
   bucket.spend(100);
 
   EXPECT_EQ(bucket.available(100, 7 * kSecond), 0U);
+}
+
+TEST(TokenBucket, ADebtIsPaidBeforeAnAmountIsThere) {
+  TokenBucket bucket(1000);
+  ASSERT_EQ(bucket.available(1000, 0), 1000U);
+
+  bucket.spend(1500);
+
+  EXPECT_GE(bucket.available_at(100), 600'000'000U);
 }
 
 }  // namespace

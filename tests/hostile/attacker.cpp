@@ -87,7 +87,8 @@ xen::Answers Attacker::answers() const {
   return {.ring_ref = ring_page_.refs().front(),
           .event_channel = xen::RemotePort{static_cast<std::uint32_t>(port_.local())},
           .max_message_size = VIRTIO_MSG_RECOMMENDED_MAX_SIZE,
-          .queue_event_channels = true};
+          .queue_event_channels = true,
+          .shared_regions = true};
 }
 
 void Attacker::write_answers(const xen::Answers& answers) {
@@ -261,9 +262,10 @@ std::uint32_t Attacker::set_status(std::uint32_t status) {
 }
 
 void Attacker::reset() {
-  std::uint32_t found = set_status(0);
-  for (int i = 0; i < 100 && found != 0; ++i) found = status();
-  expect(found == 0, "the reset does not end");
+  // An answer may come before the reset is complete, and says so; the specification allows it 10 s
+  // until it is, which is what the patience is at least.
+  if (set_status(0) == 0) return;
+  expect(wait_until([this] { return status() == 0; }), "the reset does not end");
 }
 
 void Attacker::bring_up(std::initializer_list<RingFeature> features) {

@@ -38,6 +38,11 @@ struct Trouble : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Data that is not what it must be: never an accident of timing.
+struct Mismatch : Trouble {
+  using Trouble::Trouble;
+};
+
 /// Ends the adversary with `what` unless `holds`.
 void expect(bool holds, std::string_view what);
 

@@ -229,6 +229,7 @@ const std::vector<Adversary>& all() {
       stopped("buffer-read-only", "a buffer that the device may only read",
               buffer_on([](A& a) { return a.share(1, Access::kReadOnly); })),
       stopped(
+          // rules: HOSTILE-3
           "buffer-of-another", "a buffer that is granted to another domain",
           buffer_on([](A& a) { return a.share_with(a.options().bystander, Access::kReadWrite); })),
       stopped("table-in-table", "an indirect table inside of a table",

@@ -38,6 +38,7 @@ const std::vector<Adversary>& all() {
              a.write_answers(a.answers());
              die();
            }),
+      // rules: HOSTILE-7
       dies("dies-in-state-3", "while the device side connects",
            [](Attacker& a) {
              a.begin();
@@ -83,6 +84,7 @@ const std::vector<Adversary>& all() {
              static_cast<void>(queue.enable(queue.request()));
              die();
            }),
+      // rules: HOSTILE-7
       dies("dies-under-io", "with buffers under way",
            [](Attacker& a) {
              a.connect();

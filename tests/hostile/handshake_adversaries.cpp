@@ -189,16 +189,19 @@ const std::vector<Adversary>& all() {
        Stage::kBus,
        {Fate::kServed, Fate::kClosed, Fate::kNotStarted},
        flood_states},
+      // rules: HOSTILE-6
       {"answers-rewritten",
        "the answers change while they are read",
        Stage::kBus,
        {Fate::kServed, Fate::kClosed},
        rewrite_answers},
+      // rules: HOSTILE-6
       {"answers-rewritten-later",
        "the answers change once the bus is connected",
        Stage::kBus,
        {Fate::kServed},
        rewrite_after_connect},
+      // rules: HOSTILE-4
       {"reconnects-without-end",
        "connects and closes, over and over",
        Stage::kBus,

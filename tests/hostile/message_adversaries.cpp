@@ -242,6 +242,7 @@ const std::vector<Adversary>& all() {
     return Adversary{name, about, Stage::kConnected, {Fate::kServed}, std::move(attack)};
   };
   static const std::vector<Adversary> adversaries{
+      // rules: HOSTILE-2
       served("every-identifier", "every type and identifier with noise in it", every_identifier),
       served("short-payloads", "every message with too few bytes", every_short_payload),
       served("absent-devices", "messages for devices that are not there", absent_devices),
@@ -255,6 +256,7 @@ const std::vector<Adversary>& all() {
       served("queue-indices-absurd", "queues, memory and channels that are not there",
              absurd_indices),
       served("requests-without-end", "PING as fast as it is answered", flood),
+      // rules: HOSTILE-4
       served("nonsense-without-end", "malformed messages without pause", flood_malformed),
       served("resets-without-end", "up to FEATURES_OK and back", flood_resets),
       served("kicks-without-end", "EVENT_AVAIL of an empty queue without pause", flood_kicks),

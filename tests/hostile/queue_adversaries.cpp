@@ -245,6 +245,7 @@ const std::vector<Adversary>& all() {
        areas_on_the_ring},
       served("enabled-twice", "a second set-up of an enabled queue", enable_twice),
       served("set-up-without-end", "enables and resets a queue, over and over", set_up_without_end),
+      // rules: HOSTILE-5
       served("port-games", "event channels that cannot be, and over and over", port_games),
       served("port-kicked-without-end", "kicks by the queue's channel without pause",
              kick_port_without_end),
@@ -258,6 +259,7 @@ const std::vector<Adversary>& all() {
        Stage::kFeatures,
        {Fate::kNotStarted},
        revoke_ring},
+      // rules: DEV-76
       served("reset-under-io", "resets the device with buffers under way", reset_under_io),
       served("queue-reset-under-io", "resets the queue with buffers under way",
              reset_queue_under_io),

@@ -193,19 +193,23 @@ const std::vector<Adversary>& all() {
     return Adversary{name, about, Stage::kConnected, {Fate::kClosed}, std::move(attack)};
   };
   static const std::vector<Adversary> adversaries{
+      // rules: HOSTILE-1
       closed("out-prod-runaway", "more than the ring holds was sent", with_out_prod(0x1'0000)),
       closed("out-prod-misaligned", "an index that is no multiple of 8", with_out_prod(4)),
       closed("out-prod-backwards", "an index that goes back", with_out_prod(0xffff'fff8)),
+      // rules: HOSTILE-1
       closed("in-cons-ahead", "more was taken than was sent", with_in_cons(0x1'0000)),
       closed("in-cons-misaligned", "an index that is no multiple of 8", with_in_cons(0xffff'ffff)),
       closed("in-cons-far-behind", "the ring would hold more than it can",
              with_in_cons(0x8000'0000)),
       closed("size-zero", "a message of 0 bytes", with_msg_size(0)),
       closed("size-below-header", "a message of 7 bytes", with_msg_size(7)),
+      // rules: HOSTILE-1
       closed("size-above-maximum", "a message of 265 bytes", with_msg_size(265)),
       closed("size-largest", "a message of 65535 bytes", with_msg_size(65535)),
       closed("size-beyond-index", "a message that out_prod does not reach the end of",
              with_msg_size(200)),
+      // rules: HOSTILE-1
       closed("indices-rewritten", "both indices change without pause", rewrite_indices),
       {"sizes-rewritten",
        "message sizes change without pause",
@@ -232,6 +236,7 @@ const std::vector<Adversary>& all() {
        Stage::kConnected,
        {Fate::kServed},
        rewrite_constants},
+      // rules: HOSTILE-4
       {"never-consumes",
        "requests without end, no answer taken",
        Stage::kConnected,

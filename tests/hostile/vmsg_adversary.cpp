@@ -39,6 +39,7 @@ namespace {
 
 constexpr int kUsage = 2;
 constexpr int kTrouble = 1;
+constexpr int kMismatch = 3;
 constexpr int kFateBase = 10;  // exit codes of an adversary's process from here on
 
 std::vector<const Adversary*> everybody() {
@@ -172,10 +173,23 @@ int list() {
   return 0;
 }
 
+int rounds(std::uint32_t count, const AttackerOptions& options) {
+  try {
+    for (std::uint32_t i = 0; i < count; ++i) recover(options);
+    return 0;
+  } catch (const Trouble& trouble) {
+    fmt::print(stderr, "vmsg-adversary: {}\n", trouble.what());
+    return kTrouble;
+  }
+}
+
 int bystander(const AttackerOptions& options, const std::string& report) {
   try {
     stand_by(options, report);
     return 0;
+  } catch (const Mismatch& mismatch) {
+    fmt::print(stderr, "vmsg-adversary: the bystander: {}\n", mismatch.what());
+    return kMismatch;
   } catch (const Trouble& trouble) {
     fmt::print(stderr, "vmsg-adversary: the bystander: {}\n", trouble.what());
     return kTrouble;
@@ -206,6 +220,9 @@ int main(int argc, char** argv) {
   running->add_option("names", wanted, "Their names, or all")->required();
   running->add_option("--other", options.bystander, "Another domain, for grants that are its own")
       ->required();
+  std::uint32_t count = 0;
+  auto* going = app.add_subcommand("rounds", "Connect, read entropy, close, so many times");
+  going->add_option("count", count, "How often")->required();
   auto* standing = app.add_subcommand("bystander", "Read entropy and check it, until SIGTERM");
   standing->add_option("--report", report, "A file for the number of buffers");
   try {
@@ -216,5 +233,6 @@ int main(int argc, char** argv) {
   options.effort = std::chrono::milliseconds(effort);
   options.patience = std::chrono::seconds(patience);
   if (listing->parsed()) return list();
+  if (going->parsed()) return rounds(count, options);
   return standing->parsed() ? bystander(options, report) : run(wanted, options);
 }

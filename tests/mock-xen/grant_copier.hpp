@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <vector>
 
 // Xen's headers say nothing about C++.
 extern "C" {
@@ -49,6 +50,18 @@ class GrantCopier {
     std::int16_t status = 0;
   };
 
+  /// Whole pages of the caller's memory that one segment or several touch.
+  struct LocalRange {
+    std::uintptr_t first = 0;
+    std::uintptr_t end = 0;
+    bool writable = false;
+  };
+
+  static LocalRange local_range(const xengnttab_grant_copy_segment_t& segment, bool writable);
+  /// Asks the kernel once for each run of pages instead of once for each segment: a question costs
+  /// more than the copy. False: somebody has to look at each segment to know which one is bad.
+  bool is_local_side_accessible(std::uint32_t count,
+                                const xengnttab_grant_copy_segment_t* segments);
   int add(xengnttab_grant_copy_segment_t& segment);
   void flush();
   std::int16_t copy_piece(const Piece& piece);
@@ -60,6 +73,8 @@ class GrantCopier {
   std::map<std::uint32_t, Window> windows_;
   std::array<Piece, kBatch> batch_{};
   std::size_t batched_ = 0;
+  std::vector<LocalRange> ranges_;
+  bool is_all_accessible_ = false;
 };
 
 }  // namespace vmsg::mock

@@ -19,7 +19,7 @@
 namespace vmsg::mock {
 
 inline constexpr std::size_t kPageSize = 4096;
-inline constexpr std::uint32_t kMaxDomains = 128;  ///< alive or not yet gone, at one time
+inline constexpr std::uint32_t kMaxDomains = 512;  ///< alive or not yet gone, at one time
 inline constexpr std::uint32_t kFirstReservedDomid = 0x7ff0;
 inline constexpr std::uint32_t kMaxPorts = 4096;    ///< of one domain
 inline constexpr std::uint32_t kMaxGrants = 32768;  ///< of one domain: 64 frames, as Xen's default

@@ -16,18 +16,22 @@ namespace vmsg::test {
 class MemoryDisk final : public blk::Disk {
  public:
   explicit MemoryDisk(std::size_t size) : bytes_(size) {
-    traits_.size = size;
     traits_.discard.max_bytes = size;
     traits_.write_zeroes.max_bytes = size;
     traits_.secure_erase.max_bytes = size;
   }
 
   const blk::DiskTraits& traits() const override { return traits_; }
+  std::uint64_t size() const override { return bytes_.size(); }
   blk::DiskTraits& change_traits() { return traits_; }
   std::unique_ptr<blk::DiskQueue> open_queue(const blk::DiskQueueContext& context) override {
     return std::make_unique<Queue>(*this, context.owner);
   }
-  Result<void, std::string> refresh() override { return {}; }
+  Result<void, std::string> refresh() override {
+    resized();
+    return {};
+  }
+  void resize(std::size_t size) { bytes_.resize(size); }
 
   [[nodiscard]] std::vector<std::byte> read(std::size_t offset, std::size_t length) const {
     const auto part = std::span(bytes_).subspan(offset, length);

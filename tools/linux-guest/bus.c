@@ -110,6 +110,7 @@ int vmsg_bus_open(struct vmsg_bus *bus, unsigned int order, u32 max_message, evt
 	}
 	bus->irq = err;
 	atomic_set(&bus->failed, 0);
+	bus->is_pool_shared = false;
 	return 0;
 
 fail:

@@ -3,6 +3,7 @@
 #ifndef VMSG_COMPAT_H
 #define VMSG_COMPAT_H
 
+#include <linux/dma-mapping.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
 
@@ -10,6 +11,14 @@
 #include <linux/unaligned.h>
 #else
 #include <asm/unaligned.h>
+#endif
+
+/* DMA operations take physical addresses, which may be those of a device. */
+#define VMSG_HAS_MAP_PHYS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0))
+#ifdef DMA_ATTR_MMIO
+#define VMSG_ATTR_MMIO DMA_ATTR_MMIO
+#else
+#define VMSG_ATTR_MMIO 0
 #endif
 
 /* The data of a match function for device_find_child(). */

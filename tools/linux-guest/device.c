@@ -16,8 +16,45 @@ static void device_release(struct device *dev)
 	kfree(device);
 }
 
+#ifdef CONFIG_PM_SLEEP
+/* While the connection is as it was: the device is reset, its driver holds on to what it has to do. */
+static int vmsg_device_freeze(struct device *dev)
+{
+	struct vmsg_device *device = container_of(dev, struct vmsg_device, dev);
+	int err = virtio_device_freeze(&device->vdev);
+
+	if (!err)
+		set_bit(VMSG_FROZEN, &device->flags);
+	return err;
+}
+
+/* Nothing has happened after all. After a restore, discovery thaws the devices that it finds. */
+static int vmsg_device_pm_thaw(struct device *dev)
+{
+	vmsg_device_thaw(container_of(dev, struct vmsg_device, dev));
+	return 0;
+}
+
+static const struct dev_pm_ops vmsg_device_pm_ops = {
+	.freeze = vmsg_device_freeze,
+	.thaw = vmsg_device_pm_thaw,
+};
+#endif
+
+void vmsg_device_thaw(struct vmsg_device *device)
+{
+#ifdef CONFIG_PM_SLEEP
+	if (test_and_clear_bit(VMSG_FROZEN, &device->flags) &&
+	    virtio_device_restore(&device->vdev))
+		vmsg_device_break(device, "cannot be set up again");
+#endif
+}
+
 static const struct device_type vmsg_device_type = {
 	.name = "virtio-msg",
+#ifdef CONFIG_PM_SLEEP
+	.pm = &vmsg_device_pm_ops,
+#endif
 	.release = device_release,
 };
 

@@ -124,13 +124,16 @@ void vmsg_scan(struct work_struct *work)
 		else
 			eject_device(bus, device);
 	}
+	vmsg_share_pool_region(bus);
 	err = list_devices(bus);
 	if (err == -EPROTO)
 		vmsg_bus_fail(bus, "lists its devices in a way that cannot be");
 	if (!err) {
 		xa_for_each(&bus->devices, number, device) {
-			if (test_bit(number, bus->present))
+			if (test_bit(number, bus->present)) {
+				vmsg_device_thaw(device);
 				continue;
+			}
 			set_bit(VMSG_GONE, &device->flags);
 			remove_device(bus, device);
 		}

@@ -232,14 +232,25 @@ static void vmsg_dma_free(struct device *dev, size_t size, void *memory, dma_add
 	free_pages_exact(memory, size);
 }
 
+static dma_addr_t vmsg_map_phys(struct device *dev, phys_addr_t start, size_t size,
+				enum dma_data_direction direction, unsigned long attrs)
+{
+	/* The registers of another device are nothing to grant. */
+	if (WARN_ON_ONCE(attrs & VMSG_ATTR_MMIO))
+		return DMA_MAPPING_ERROR;
+	return map(device_of(dev), start, size, direction);
+}
+
+#if !VMSG_HAS_MAP_PHYS
 static dma_addr_t vmsg_map_page(struct device *dev, struct page *page, unsigned long offset,
 				size_t size, enum dma_data_direction direction,
 				unsigned long attrs)
 {
-	return map(device_of(dev), page_to_phys(page) + offset, size, direction);
+	return vmsg_map_phys(dev, page_to_phys(page) + offset, size, direction, attrs);
 }
+#endif
 
-static void vmsg_unmap_page(struct device *dev, dma_addr_t address, size_t size,
+static void vmsg_unmap_phys(struct device *dev, dma_addr_t address, size_t size,
 			    enum dma_data_direction direction, unsigned long attrs)
 {
 	unmap(device_of(dev), address, size, direction);
@@ -252,7 +263,7 @@ static void vmsg_unmap_sg(struct device *dev, struct scatterlist *list, int coun
 	int i;
 
 	for_each_sg(list, entry, count, i)
-		vmsg_unmap_page(dev, sg_dma_address(entry), sg_dma_len(entry), direction, attrs);
+		vmsg_unmap_phys(dev, sg_dma_address(entry), sg_dma_len(entry), direction, attrs);
 }
 
 static int vmsg_map_sg(struct device *dev, struct scatterlist *list, int count,
@@ -262,8 +273,8 @@ static int vmsg_map_sg(struct device *dev, struct scatterlist *list, int count,
 	int i;
 
 	for_each_sg(list, entry, count, i) {
-		entry->dma_address = vmsg_map_page(dev, sg_page(entry), entry->offset,
-						   entry->length, direction, attrs);
+		entry->dma_address = vmsg_map_phys(dev, sg_phys(entry), entry->length,
+						   direction, attrs);
 		if (entry->dma_address == DMA_MAPPING_ERROR) {
 			vmsg_unmap_sg(dev, list, i, direction, attrs);
 			return -EIO;
@@ -309,8 +320,13 @@ static size_t vmsg_max_mapping_size(struct device *dev)
 static const struct dma_map_ops vmsg_dma_ops = {
 	.alloc = vmsg_dma_alloc,
 	.free = vmsg_dma_free,
+#if VMSG_HAS_MAP_PHYS
+	.map_phys = vmsg_map_phys,
+	.unmap_phys = vmsg_unmap_phys,
+#else
 	.map_page = vmsg_map_page,
-	.unmap_page = vmsg_unmap_page,
+	.unmap_page = vmsg_unmap_phys,
+#endif
 	.map_sg = vmsg_map_sg,
 	.unmap_sg = vmsg_unmap_sg,
 	.sync_single_for_cpu = vmsg_sync_for_cpu,

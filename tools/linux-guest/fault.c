@@ -51,6 +51,7 @@ static struct device *find_disk(struct vmsg_device *device)
 
 static void end_block_requests(struct vmsg_device *device)
 {
+	struct virtio_device *vdev = &device->vdev; /* the macro below wants a plain name */
 	struct device *disk = find_disk(device);
 	struct request_queue *requests;
 	struct virtqueue *vq;
@@ -61,9 +62,9 @@ static void end_block_requests(struct vmsg_device *device)
 	requests = dev_to_disk(disk)->queue;
 	/* Nobody else uses the queues now: no request is being added, no interrupt takes one out. */
 	blk_mq_quiesce_queue(requests);
-	vmsg_synchronize_cbs(&device->vdev);
+	vmsg_synchronize_cbs(vdev);
 	set_bit(VMSG_RESCUING, &device->flags);
-	virtio_device_for_each_vq(&device->vdev, vq) {
+	virtio_device_for_each_vq(vdev, vq) {
 		while ((buffer = virtqueue_detach_unused_buf(vq)))
 			blk_mq_complete_request(blk_mq_rq_from_pdu(buffer));
 	}

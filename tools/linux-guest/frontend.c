@@ -61,7 +61,8 @@ static int write_answers(struct vmsg_bus *bus, evtchn_port_t port)
 			err = xenbus_printf(xbt, dir, "request-queue-event-channels", "%u",
 					    bus->has_queue_channels);
 		if (!err)
-			err = xenbus_printf(xbt, dir, "request-shared-regions", "0");
+			err = xenbus_printf(xbt, dir, "request-shared-regions", "%u",
+					    bus->has_regions);
 		if (err) {
 			xenbus_transaction_end(xbt, 1);
 			return err;
@@ -96,6 +97,8 @@ static int offer_ring(struct vmsg_bus *bus)
 	bus->has_queue_channels =
 		vmsg_queue_channels &&
 		xenbus_read_unsigned(xdev->otherend, "feature-queue-event-channels", 0) == 1;
+	bus->has_regions = vmsg_share_pool && vmsg_bounce != VMSG_BOUNCE_NONE &&
+			   xenbus_read_unsigned(xdev->otherend, "feature-shared-regions", 0) == 1;
 
 	err = vmsg_bus_open(bus, order, size, &port);
 	if (err)
@@ -107,6 +110,12 @@ static int offer_ring(struct vmsg_bus *bus)
 }
 
 /* ---- states ------------------------------------------------------------------------------ */
+
+/* Not xenbus_read_driver_state(): its arguments are not the same in all kernels. */
+static enum xenbus_state backend_state(struct xenbus_device *xdev)
+{
+	return xenbus_read_unsigned(xdev->otherend, "state", XenbusStateUnknown);
+}
 
 static bool is_online(struct vmsg_bus *bus)
 {
@@ -163,7 +172,7 @@ static void start_anew(struct vmsg_bus *bus)
 static void follow_states(struct work_struct *work)
 {
 	struct vmsg_bus *bus = container_of(work, struct vmsg_bus, state_work);
-	enum xenbus_state backend = xenbus_read_driver_state(bus->xdev->otherend);
+	enum xenbus_state backend = backend_state(bus->xdev);
 
 	if (atomic_read(&bus->failed) && bus->phase != VMSG_IDLE) {
 		disconnect(bus);
@@ -232,7 +241,7 @@ static void wait_until_closed(struct xenbus_device *xdev)
 	int step;
 
 	for (step = 0; step < VMSG_CLOSE_STEPS; step++) {
-		enum xenbus_state backend = xenbus_read_driver_state(xdev->otherend);
+		enum xenbus_state backend = backend_state(xdev);
 
 		if (backend == XenbusStateClosed || backend == XenbusStateUnknown ||
 		    backend == XenbusStateInitialising || backend == XenbusStateInitWait)
@@ -249,7 +258,7 @@ static void vmsg_remove(struct xenbus_device *xdev)
 	cancel_work_sync(&bus->state_work);
 	/* In order: the devices are reset while the backend still answers. */
 	if (bus->phase == VMSG_CONNECTED && !atomic_read(&bus->failed) &&
-	    xenbus_read_driver_state(xdev->otherend) == XenbusStateConnected)
+	    backend_state(xdev) == XenbusStateConnected)
 		vmsg_remove_all_devices(bus);
 	disconnect(bus);
 	if (bus->phase != VMSG_IDLE) {
@@ -260,6 +269,33 @@ static void vmsg_remove(struct xenbus_device *xdev)
 	xenbus_frontend_closed(xdev);
 	dev_set_drvdata(&xdev->dev, NULL);
 	vmsg_bus_put(bus);
+}
+
+/*
+ * The machine is about to be saved or moved. The devices have been frozen; whatever comes of them
+ * is done when it goes on.
+ */
+static int vmsg_suspend(struct xenbus_device *xdev)
+{
+	struct vmsg_bus *bus = dev_get_drvdata(&xdev->dev);
+
+	flush_work(&bus->scan_work);
+	return 0;
+}
+
+/* It goes on elsewhere: nothing that was granted is, and no event channel is bound any more. */
+static int vmsg_resume(struct xenbus_device *xdev)
+{
+	struct vmsg_bus *bus = dev_get_drvdata(&xdev->dev);
+
+	cancel_work_sync(&bus->state_work);
+	vmsg_bus_stop(bus);
+	cancel_work_sync(&bus->scan_work);
+	if (bus->phase != VMSG_IDLE)
+		vmsg_bus_close(bus);
+	bus->phase = VMSG_IDLE;
+	queue_work(bus->wq, &bus->state_work);
+	return 0;
 }
 
 /* Loading the module waits for this, so that what comes next finds the devices. */
@@ -280,6 +316,8 @@ static struct xenbus_driver vmsg_driver = {
 	.probe = vmsg_probe,
 	.remove = vmsg_remove,
 	.otherend_changed = vmsg_otherend_changed,
+	.suspend = vmsg_suspend,
+	.resume = vmsg_resume,
 	.is_ready = vmsg_is_ready,
 	.not_essential = true,
 };

@@ -36,6 +36,10 @@ unsigned int vmsg_pool_pages = 256;
 module_param_named(pool_pages, vmsg_pool_pages, uint, 0444);
 MODULE_PARM_DESC(pool_pages, "Size of the pool of a bus, in pages of 4 KiB");
 
+bool vmsg_share_pool = true;
+module_param_named(share_pool, vmsg_share_pool, bool, 0444);
+MODULE_PARM_DESC(share_pool, "Let the backend keep the pool mapped if it can");
+
 static int __init vmsg_init(void)
 {
 	if (!xen_domain())

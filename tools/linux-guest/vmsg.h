@@ -8,6 +8,7 @@
  *   request.c    requests and their time limits
  *   frames.c     what arrives: responses, events
  *   discovery.c  which devices there are
+ *   region.c     the pool, shared for long
  *   device.c     one virtio device: from its number to register_virtio_device()
  *   config.c     its configuration, features and status
  *   queue.c      its queues, event channels
@@ -60,6 +61,8 @@ struct vmsg_bus {
 	/* The connection. */
 	struct vmsg_ring ring;
 	bool has_queue_channels;
+	bool has_regions;
+	bool is_pool_shared;		/* or the backend did not want to: it was asked */
 	int irq;
 	bool is_up;			/* written with all of the locks below held */
 	atomic_t failed;		/* the ring is of no more use */
@@ -106,6 +109,7 @@ enum {
 	VMSG_RESCUING,		/* buffers are taken back unused */
 	VMSG_EJECT,		/* the backend asks for it */
 	VMSG_EJECTED,		/* it was given up and is about to be removed */
+	VMSG_FROZEN,		/* its driver has let go of it until the machine goes on */
 };
 
 struct vmsg_device {
@@ -148,6 +152,7 @@ extern bool vmsg_queue_channels;
 extern unsigned int vmsg_max_grants;
 extern unsigned int vmsg_pool_pages;
 extern unsigned int vmsg_bounce;
+extern bool vmsg_share_pool;
 
 enum {
 	VMSG_BOUNCE_NONE,
@@ -199,11 +204,17 @@ bool vmsg_bus_take(struct vmsg_bus *bus, bool *is_more);
 void vmsg_scan(struct work_struct *work);
 void vmsg_remove_all_devices(struct vmsg_bus *bus);
 
+/* region.c */
+/* Lets the backend keep the pool mapped, if it wants to. */
+void vmsg_share_pool_region(struct vmsg_bus *bus);
+
 /* device.c */
 /* Learns what the device is. */
 struct vmsg_device *vmsg_device_create(struct vmsg_bus *bus, u16 number);
 /* Makes it known to virtio. */
 int vmsg_device_register(struct vmsg_device *device);
+/* After vmsg_device_freeze, when there is a connection (again): its driver goes on. */
+void vmsg_device_thaw(struct vmsg_device *device);
 /* No more of it, whatever uses it. */
 void vmsg_device_remove(struct vmsg_device *device);
 

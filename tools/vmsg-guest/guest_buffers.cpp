@@ -24,10 +24,22 @@ GuestBuffers::GuestBuffers(GuestBuffers&& other) noexcept
       pages_(std::move(other.pages_)),
       region_(std::exchange(other.region_, std::nullopt)) {}
 
-GuestBuffers::~GuestBuffers() {
+GuestBuffers& GuestBuffers::operator=(GuestBuffers&& other) noexcept {
+  if (this != &other) {
+    give_back();
+    link_ = other.link_;
+    pages_ = std::move(other.pages_);
+    region_ = std::exchange(other.region_, std::nullopt);
+  }
+  return *this;
+}
+
+void GuestBuffers::give_back() {
   // The pages are ours again only after the answer. Without one the link is lost, and the device
   // side gives them back when it hears of that.
-  if (region_) static_cast<void>(link_->unshare_region(*region_));
+  if (const auto region = std::exchange(region_, std::nullopt)) {
+    static_cast<void>(link_->unshare_region(*region));
+  }
 }
 
 }  // namespace vmsg::guest

@@ -16,9 +16,10 @@ class GuestBuffers {
   /// outlives the buffers.
   static Result<GuestBuffers, Failure> create(GuestLink& link, std::uint32_t pages, Access access);
 
+  GuestBuffers() = default;
   GuestBuffers(GuestBuffers&& other) noexcept;
-  GuestBuffers& operator=(GuestBuffers&&) = delete;
-  ~GuestBuffers();
+  GuestBuffers& operator=(GuestBuffers&& other) noexcept;
+  ~GuestBuffers() { give_back(); }
 
   [[nodiscard]] SharedBytes bytes() const { return pages_.bytes(); }
   [[nodiscard]] std::optional<GrantAddress> address() const { return pages_.address(); }
@@ -26,7 +27,9 @@ class GuestBuffers {
  private:
   GuestBuffers(GuestLink& link, xen::SharedPages pages) : link_(&link), pages_(std::move(pages)) {}
 
-  GuestLink* link_;
+  void give_back();
+
+  GuestLink* link_ = nullptr;
   xen::SharedPages pages_;
   std::optional<std::uint32_t> region_;
 };

@@ -59,6 +59,11 @@ std::string_view words(DriverFailure why) {
   return "unknown";
 }
 
+Failure broken(const GuestQueue& queue, const QueueError& error) {
+  return fmt::format("queue {}: the device side broke it: {} ({:#x})", queue.index,
+                     name(error.fault), error.value);
+}
+
 std::uint32_t pages_for(std::uint64_t bytes) {
   return static_cast<std::uint32_t>((bytes + kGrantPageSize - 1) / kGrantPageSize);
 }
@@ -202,6 +207,19 @@ Result<std::vector<std::byte>, Failure> GuestDevice::read_config() {
   return config;
 }
 
+Result<void, Failure> GuestDevice::write_config(std::uint32_t offset,
+                                                std::span<const std::byte> bytes) {
+  std::optional<DriverResult<void>> done;
+  device_.write_config(offset, bytes, now(),
+                       [&](const DriverResult<void>& result) { done = result; });
+  link_.pump();
+  if (auto waited = wait([&] { return done.has_value(); }, "the configuration"); !waited) {
+    return waited;
+  }
+  if (!*done) return std::unexpected(std::string(words(done->error())));
+  return {};
+}
+
 void GuestDevice::publish(GuestQueue& queue) {
   if (!queue.queue->publish()) return;
   if (queue.port.is_open()) {
@@ -210,6 +228,29 @@ void GuestDevice::publish(GuestQueue& queue) {
   }
   static_cast<void>(device_.kick(queue.index, 0));
   link_.pump();
+}
+
+Result<std::optional<UsedBuffer>, Failure> GuestDevice::poll_used(GuestQueue& queue) {
+  const auto used = queue.queue->poll_used();
+  if (!used) return std::unexpected(broken(queue, used.error()));
+  return *used;
+}
+
+Result<bool, Failure> GuestDevice::wait_any(std::span<GuestQueue* const> queues,
+                                            std::chrono::nanoseconds patience) {
+  for (GuestQueue* queue : queues) queue->was_used = false;
+  for (GuestQueue* queue : queues) {
+    if (queue->queue->enable_callbacks()) return true;
+  }
+  const bool is_there = link_.loop().run_until(
+      [&] {
+        return !failure_.empty() || !link_.failure().empty() ||
+               std::ranges::any_of(queues, [](const GuestQueue* q) { return q->was_used; });
+      },
+      patience);
+  if (!link_.failure().empty()) return std::unexpected(link_.failure());
+  if (!failure_.empty()) return std::unexpected(failure_);
+  return is_there;
 }
 
 Result<UsedBuffer, Failure> GuestDevice::wait_used(GuestQueue& queue) {
@@ -227,9 +268,7 @@ Result<UsedBuffer, Failure> GuestDevice::wait_used(GuestQueue& queue) {
     return std::unexpected(waited.error());
   }
   if (!*polled) {
-    return std::unexpected(fmt::format("queue {}: the device side broke it: {} ({:#x})",
-                                       queue.index, name(polled->error().fault),
-                                       polled->error().value));
+    return std::unexpected(broken(queue, polled->error()));
   }
   return **polled.value();
 }
@@ -244,14 +283,20 @@ void GuestDevice::used(std::uint32_t queue) {
 
 void GuestDevice::failed(DriverFailure why) { failure_ = words(why); }
 
-Result<void, Failure> GuestDevice::wait(const std::function<bool()>& is_done,
-                                        std::string_view what) {
+Result<bool, Failure> GuestDevice::run_until(const std::function<bool()>& is_done,
+                                             std::chrono::nanoseconds patience) {
   const bool is_over = link_.loop().run_until(
-      [&] { return is_done() || !failure_.empty() || !link_.failure().empty(); },
-      link_.options().patience);
+      [&] { return is_done() || !failure_.empty() || !link_.failure().empty(); }, patience);
   if (!link_.failure().empty()) return std::unexpected(link_.failure());
   if (!failure_.empty()) return std::unexpected(failure_);
-  if (!is_over) return std::unexpected(fmt::format("waited in vain for {}", what));
+  return is_over;
+}
+
+Result<void, Failure> GuestDevice::wait(const std::function<bool()>& is_done,
+                                        std::string_view what) {
+  const auto is_over = run_until(is_done, link_.options().patience);
+  if (!is_over) return std::unexpected(is_over.error());
+  if (!*is_over) return std::unexpected(fmt::format("waited in vain for {}", what));
   return {};
 }
 

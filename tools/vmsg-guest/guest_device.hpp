@@ -2,11 +2,15 @@
 // the device side, and waiting for things in order. The protocol is transport/driver_device.hpp.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "tools/vmsg-guest/guest_buffers.hpp"
 #include "tools/vmsg-guest/guest_link.hpp"
@@ -47,11 +51,29 @@ class GuestDevice final : private DriverDeviceListener {
   /// Resets the device; its queues are gone then.
   Result<void, Failure> stop();
   Result<std::vector<std::byte>, Failure> read_config();
+  Result<void, Failure> write_config(std::uint32_t offset, std::span<const std::byte> bytes);
 
   /// Publishes what was added to the queue and kicks if the device wants it.
   void publish(GuestQueue& queue);
+  /// The next used buffer if there is one already.
+  Result<std::optional<UsedBuffer>, Failure> poll_used(GuestQueue& queue);
+  /// Waits until one of the queues may have used buffers, or `patience` is over: false then.
+  Result<bool, Failure> wait_any(std::span<GuestQueue* const> queues,
+                                 std::chrono::nanoseconds patience);
   /// Waits for the next used buffer.
   Result<UsedBuffer, Failure> wait_used(GuestQueue& queue);
+
+  /// Runs the loop until `is_done`; false when `patience` ran out first.
+  Result<bool, Failure> run_until(const std::function<bool()>& is_done,
+                                  std::chrono::nanoseconds patience);
+  /// Waits until `is_done`, or the device or the link fails. `what` is for the complaint.
+  Result<void, Failure> wait_until(const std::function<bool()>& is_done, std::string_view what) {
+    return wait(is_done, what);
+  }
+  /// How often the device said that its configuration has changed by itself.
+  [[nodiscard]] std::uint32_t config_changes() const { return config_changes_; }
+  /// Why it cannot go on; empty while it can.
+  [[nodiscard]] const Failure& failure() const { return failure_; }
 
   /// Pages for buffers; `access` is what the device may do.
   Result<GuestBuffers, Failure> share_buffers(std::uint32_t pages, Access access);
@@ -62,7 +84,7 @@ class GuestDevice final : private DriverDeviceListener {
   FeatureSet select_features(const FeatureSet& offered) override;
   void ready_for_setup() override { is_ready_ = true; }
   void used(std::uint32_t queue) override;
-  void config_changed(std::uint32_t) override {}
+  void config_changed(std::uint32_t) override { ++config_changes_; }
   void needs_reset() override { failure_ = "the device needs a reset"; }
   void was_reset() override {}
   void failed(DriverFailure why) override;
@@ -75,6 +97,7 @@ class GuestDevice final : private DriverDeviceListener {
   const DeviceChoice choice_;
   bool is_ready_ = false;
   Failure failure_;
+  std::uint32_t config_changes_ = 0;
   std::map<std::uint32_t, GuestQueue> queues_;
   DriverDevice device_;
 };

@@ -200,6 +200,16 @@ void GuestLink::send(std::span<const std::byte> frame) {
   if (!out_->push(frame)) fail("the device side broke the ring (out)");
 }
 
+Result<void, Failure> GuestLink::send_raw(std::span<const std::byte> frame) {
+  const bool has_gone = loop_.run_until([&] { return !failure_.empty() || has_room(frame.size()); },
+                                        options_.patience);
+  if (!has_gone) return std::unexpected("the device side takes no frames");
+  if (!failure_.empty()) return std::unexpected(failure_);
+  send(frame);
+  pump();
+  return {};
+}
+
 void GuestLink::pump() {
   if (!failure_.empty()) return;
   if (bus_->wants_room() && !bus_->flush(now())) {
@@ -226,7 +236,11 @@ void GuestLink::on_events() {
 void GuestLink::take_frames() {
   while (failure_.empty()) {
     const auto turn = take_turn(*in_, kFramesPerTurn, frame_, [this](auto frame) {
-      bus_->on_frame(frame, now());
+      if (tap_) {
+        tap_(frame);
+      } else {
+        bus_->on_frame(frame, now());
+      }
       return true;
     });
     if (!turn) return fail("the device side broke the ring (in)");

@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,6 +62,12 @@ class GuestLink final : private FrameSink, private DriverBusListener {
   /// A port of its own for a queue; `on_kick` runs on the loop.
   Result<xen::Port, Failure> make_port(std::function<void()> on_kick);
   void drop_port(xen::LocalPort port) { handlers_.erase(port); }
+
+  /// For a tester: frames go to `tap` and not to the bus; an empty one ends that.
+  void set_tap(std::function<void(std::span<const std::byte>)> tap) { tap_ = std::move(tap); }
+  /// For a tester: a frame as it is, at least a header whose msg_size is its length.
+  Result<void, Failure> send_raw(std::span<const std::byte> frame);
+  [[nodiscard]] std::uint32_t max_message_size() const { return answers_.max_message_size; }
 
   /// Sends what was queued: after any call to the bus or a device that is made from outside of the
   /// loop's handlers.
@@ -124,6 +132,7 @@ class GuestLink final : private FrameSink, private DriverBusListener {
   std::optional<RingProducer> out_;
   std::optional<RingConsumer> in_;
   std::vector<std::byte> frame_;
+  std::function<void(std::span<const std::byte>)> tap_;
   std::unique_ptr<DriverBus> bus_;
 };
 

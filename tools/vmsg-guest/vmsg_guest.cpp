@@ -2,6 +2,11 @@
 // from inside a guest. This file is the command line.
 #include <CLI/CLI.hpp>
 
+#include <functional>
+
+#include "tools/vmsg-guest/command_blk_options.hpp"
+#include "tools/vmsg-guest/command_console_options.hpp"
+#include "tools/vmsg-guest/command_net_options.hpp"
 #include "tools/vmsg-guest/commands.hpp"
 
 int main(int argc, char** argv) {
@@ -9,7 +14,6 @@ int main(int argc, char** argv) {
   CLI::App app{"Drives virtio devices over virtio-msg from a process in a guest"};
   app.require_subcommand(1);
   CommandOptions options;
-  DiskPart part;
   unsigned patience = 10;
   app.add_option("--bus", options.link.bus, "Which bus of this guest")->capture_default_str();
   app.add_option("--timeout", patience, "Seconds to wait for the other side")
@@ -32,21 +36,11 @@ int main(int argc, char** argv) {
   rng->add_flag("!--in-band", options.device.queue_channels,
                 "Notify by messages instead of an event channel for the queue");
 
-  auto* blk = app.add_subcommand("blk", "Use a disk");
-  blk->require_subcommand(1);
-  auto* blk_read = blk->add_subcommand("read", "Copy from the disk");
-  auto* blk_write = blk->add_subcommand("write", "Copy to the disk, and flush");
-  for (CLI::App* command : {blk_read, blk_write}) {
-    command->add_option("--device", options.number, "Number of the device; else the first disk");
-    command->add_option("--offset", part.offset, "Where on the disk, in bytes")
-        ->capture_default_str();
-    command->add_option("--bytes", part.bytes, "How many bytes; else up to the end");
-    command->add_option("--file", options.output, "A file, or - for standard input or output")
-        ->capture_default_str();
-    command->add_flag("--packed", options.device.packed, "Use a packed queue");
-    command->add_flag("!--in-band", options.device.queue_channels,
-                      "Notify by messages instead of an event channel for the queue");
-  }
+  std::function<int()> run;
+  add_blk_commands(app, options, run);
+  add_net_commands(app, options, run);
+  add_console_commands(app, options, run);
+  add_conform_command(app, options, run);
 
   try {
     app.parse(argc, argv);
@@ -54,7 +48,6 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
   options.link.patience = std::chrono::seconds(patience);
-  if (blk_read->parsed()) return run_blk_read(options, part);
-  if (blk_write->parsed()) return run_blk_write(options, part);
+  if (run) return run();
   return probe->parsed() ? run_probe(options) : run_rng(options);
 }

@@ -1,8 +1,8 @@
 // vmsg check: whether a guest's configuration is right, and what would be written for it.
 #include <fmt/format.h>
 
-#include <charconv>
 #include <filesystem>
+#include <optional>
 
 #include "tools/vmsg/commands.hpp"
 #include "tools/vmsg/guest_plan.hpp"
@@ -10,12 +10,6 @@
 
 namespace vmsg::tool {
 namespace {
-
-struct Options {
-  std::string file;
-  std::string devices;
-  bool quiet = false;
-};
 
 bool is_own_domain(std::string_view backend) { return backend == "0" || backend == "Domain-0"; }
 
@@ -40,7 +34,9 @@ void warn(const GuestPlan& plan, Toolstack* toolstack) {
   }
 }
 
-int check(const Options& options) {
+}  // namespace
+
+int check(const CheckOptions& options) {
   const auto config = read_domain_config(options.file);
   if (!config) return complain(config.error()), kExitUsage;
   const auto named = read_named_devices(options.devices);
@@ -63,20 +59,6 @@ int check(const Options& options) {
   };
   for (const std::string& line : planned_nodes(*plan, backend_id)) fmt::print("{}\n", line);
   return 0;
-}
-
-}  // namespace
-
-Command add_check(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
-  CLI::App* const command = parent.add_subcommand(
-      "check", "Say what is wrong with a guest's configuration, or what it would do");
-  command->add_option("FILE", options->file, "Configuration of the guest, as for xl create")
-      ->required();
-  command->add_flag("-q,--quiet", options->quiet, "Only say what is wrong");
-  add_named_devices(*command, options->devices);
-  command->footer("Exit code 0: all is right; 2: something is wrong. Writes nothing.");
-  return {command, [options] { return check(*options); }};
 }
 
 }  // namespace vmsg::tool

@@ -1,6 +1,7 @@
 // vmsg console: this terminal on the console of a guest, by the pty that the device side published.
 #include <fcntl.h>
 #include <fmt/format.h>
+
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -19,11 +20,6 @@ namespace vmsg::tool {
 namespace {
 
 constexpr char kLeaveKey = 0x1d;  // Ctrl-]
-
-struct Options {
-  std::string guest;
-  std::optional<std::uint16_t> device;
-};
 
 Result<ListedDevice, Failure> find_console(Toolstack& toolstack, xen::DomainId guest,
                                            std::optional<std::uint16_t> number) {
@@ -115,7 +111,9 @@ int attach_terminal(int tty) {
   }
 }
 
-int console(const Options& options) {
+}  // namespace
+
+int console(const ConsoleOptions& options) {
   return with_guest(options.guest, [&](Toolstack& toolstack, xen::DomainId guest) {
     const auto device = find_console(toolstack, guest, options.device);
     if (!device) return complain(kExitFailed, device.error());
@@ -137,19 +135,6 @@ int console(const Options& options) {
     }
     return attach_terminal(opened->get());
   });
-}
-
-}  // namespace
-
-Command add_console(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
-  CLI::App* const command =
-      parent.add_subcommand("console", "Attach this terminal to a guest's console");
-  add_guest(*command, options->guest);
-  command->add_option("DEV", options->device,
-                      "Number of the device; without it the first console with a terminal");
-  command->footer("Leave with Ctrl-].");
-  return {command, [options] { return console(*options); }};
 }
 
 }  // namespace vmsg::tool

@@ -13,13 +13,6 @@
 namespace vmsg::tool {
 namespace {
 
-struct Options {
-  std::string file;
-  unsigned timeout = 10;
-  std::string devices;
-  std::string run_folder;
-};
-
 /// What is said to xl, taken apart as far as it concerns us.
 struct XlArguments {
   std::vector<std::string> passed_on;
@@ -74,7 +67,7 @@ class NewGuest {
   bool is_kept_ = false;
 };
 
-int create_guest(Toolstack& toolstack, const StopSignals& stop, const Options& options,
+int create_guest(Toolstack& toolstack, const StopSignals& stop, const CreateOptions& options,
                  const XlArguments& arguments, const GuestPlan& plan) {
   // Looked for before anything is made: these fail in a moment, and booting a guest does not.
   for (const PlannedDevice& device : plan.devices) {
@@ -128,8 +121,10 @@ int create_guest(Toolstack& toolstack, const StopSignals& stop, const Options& o
   return 0;
 }
 
-int create(const Options& options, const std::vector<std::string>& words) {
-  const auto arguments = sort_arguments(words);
+}  // namespace
+
+int create(const CreateOptions& options) {
+  const auto arguments = sort_arguments(options.xl_words);
   if (!arguments) return complain(kExitUsage, arguments.error());
   const auto config = read_domain_config(options.file, arguments->settings);
   if (!config) return complain(config.error()), kExitUsage;
@@ -143,25 +138,6 @@ int create(const Options& options, const std::vector<std::string>& words) {
   });
   if (status != 0 || !arguments->wants_console) return status;
   return complain(kExitFailed, become_xl({"console", plan->name}));
-}
-
-}  // namespace
-
-Command add_create(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
-  CLI::App* const command =
-      parent.add_subcommand("create", "Create a guest with the devices of its configuration");
-  command->add_option("FILE", options->file, "Configuration of the guest, as for xl create")
-      ->required();
-  add_timeout(*command, options->timeout);
-  add_named_devices(*command, options->devices);
-  add_run_folder(*command, options->run_folder);
-  command->allow_extras();
-  command->footer(
-      "Other options, and settings such as memory=512, are handed on to 'xl create'. Does\n"
-      "xl create -p, attaches the devices of virtio_msg = [ ... ], then xl unpause. If a step\n"
-      "fails the guest is destroyed again and nothing is left.");
-  return {command, [options, command] { return create(*options, command->remaining()); }};
 }
 
 }  // namespace vmsg::tool

@@ -17,13 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
-  std::string guest;
-  std::uint16_t device = 0;
-  bool json = false;
-  std::string socket;
-};
-
 json to_json(const ListedDevice& device) {
   json entry{{"guest", device.guest},
              {"guest_id", device.id.bus.driver_domain},
@@ -55,39 +48,6 @@ std::string details_of(const ListedDevice& device) {
   for (const auto& [key, value] : device.node.parameters) add(key, value);
   for (const auto& [key, value] : device.node.published) add(key, value);
   return details;
-}
-
-int list(const Options& options) {
-  return with_toolstack([&](Toolstack& toolstack) {
-    std::optional<xen::DomainId> guest;
-    if (!options.guest.empty()) {
-      const auto found = toolstack.find_domain(options.guest);
-      if (!found) return complain(kExitFailed, found.error());
-      guest = *found;
-    }
-    const auto devices = toolstack.list(guest);
-    if (!devices) return complain(kExitFailed, devices.error());
-    if (options.json) {
-      auto all = json::array();
-      for (const ListedDevice& device : *devices) all.push_back(to_json(device));
-      fmt::print("{}\n", all.dump(2));
-      return 0;
-    }
-    Table table({{"GUEST"},
-                 {"DEV", Table::Align::kRight},
-                 {"TYPE"},
-                 {"BACKEND"},
-                 {"BUS"},
-                 {"STATUS"},
-                 {"DETAILS"}});
-    for (const ListedDevice& device : *devices) {
-      table.add({device.guest, fmt::format("{}", device.id.number), printable(device.node.type),
-                 device.backend, std::string(xen::to_string(device.bus_state)),
-                 std::string(xen::to_string(device.node.status)), details_of(device)});
-    }
-    fmt::print("{}", table.to_text());
-    return 0;
-  });
 }
 
 // ---- show ---------------------------------------------------------------------------------------
@@ -184,7 +144,42 @@ void print_device(const ListedDevice& device, const json& bus, const json& live)
   print_counters(member(live, "counters"));
 }
 
-int show(const Options& options) {
+}  // namespace
+
+int list(const ListOptions& options) {
+  return with_toolstack([&](Toolstack& toolstack) {
+    std::optional<xen::DomainId> guest;
+    if (!options.guest.empty()) {
+      const auto found = toolstack.find_domain(options.guest);
+      if (!found) return complain(kExitFailed, found.error());
+      guest = *found;
+    }
+    const auto devices = toolstack.list(guest);
+    if (!devices) return complain(kExitFailed, devices.error());
+    if (options.json) {
+      auto all = json::array();
+      for (const ListedDevice& device : *devices) all.push_back(to_json(device));
+      fmt::print("{}\n", all.dump(2));
+      return 0;
+    }
+    Table table({{"GUEST"},
+                 {"DEV", Table::Align::kRight},
+                 {"TYPE"},
+                 {"BACKEND"},
+                 {"BUS"},
+                 {"STATUS"},
+                 {"DETAILS"}});
+    for (const ListedDevice& device : *devices) {
+      table.add({device.guest, fmt::format("{}", device.id.number), printable(device.node.type),
+                 device.backend, std::string(xen::to_string(device.bus_state)),
+                 std::string(xen::to_string(device.node.status)), details_of(device)});
+    }
+    fmt::print("{}", table.to_text());
+    return 0;
+  });
+}
+
+int show(const ListOptions& options) {
   return with_guest(options.guest, [&](Toolstack& toolstack, xen::DomainId guest) {
     const auto device = toolstack.find_device(guest, options.device);
     if (!device) return complain(kExitFailed, device.error());
@@ -210,28 +205,6 @@ int show(const Options& options) {
     }
     return 0;
   });
-}
-
-}  // namespace
-
-Command add_list(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
-  CLI::App* const command =
-      parent.add_subcommand("list", "Show the devices of one guest, or of all");
-  command->add_option("GUEST", options->guest, "Name or id of the guest");
-  command->add_flag("--json", options->json, "For scripts");
-  return {command, [options] { return list(*options); }};
-}
-
-Command add_show(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
-  CLI::App* const command =
-      parent.add_subcommand("show", "Show all about one device: state, features, queues, counters");
-  add_guest(*command, options->guest);
-  add_device(*command, options->device);
-  command->add_flag("--json", options->json, "For scripts");
-  add_socket(*command, options->socket);
-  return {command, [options] { return show(*options); }};
 }
 
 }  // namespace vmsg::tool

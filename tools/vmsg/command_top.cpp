@@ -1,8 +1,10 @@
 // vmsg top: what the devices of all guests do at this moment.
 #include <fmt/format.h>
+
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 
@@ -17,13 +19,6 @@ namespace vmsg::tool {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-struct Options {
-  std::string socket;
-  double interval = 1;
-  bool once = false;
-  bool json = false;
-};
 
 struct Sample {
   nlohmann::json status;
@@ -58,8 +53,8 @@ std::vector<std::string> names_of(Toolstack* toolstack, const std::vector<Device
   return names;
 }
 
-void print(const Options& options, Toolstack* toolstack, const Sample& before, const Sample& after,
-           std::optional<unsigned> lines) {
+void print(const TopOptions& options, Toolstack* toolstack, const Sample& before,
+           const Sample& after, std::optional<unsigned> lines) {
   const double seconds = std::chrono::duration<double>(after.at - before.at).count();
   const auto rates = rates_between(before.status, after.status, seconds);
   const auto names = names_of(toolstack, rates);
@@ -101,7 +96,9 @@ bool wait_interval(const StopSignals& stop, double interval, bool has_keys) {
   }
 }
 
-int top(const Options& options) {
+}  // namespace
+
+int top(const TopOptions& options) {
   const auto toolstack =
       Toolstack::open();  // for the names of guests; without it they have numbers
   Toolstack* const names = toolstack ? toolstack->get() : nullptr;
@@ -129,21 +126,6 @@ int top(const Options& options) {
     before = std::move(after);
   }
   return 0;
-}
-
-}  // namespace
-
-Command add_top(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
-  CLI::App* const command =
-      parent.add_subcommand("top", "Show what the devices of all guests do at this moment");
-  command->add_option("-i,--interval", options->interval, "Seconds between two looks")
-      ->check(CLI::Range(0.1, 3600.0))
-      ->capture_default_str();
-  command->add_flag("--once", options->once, "One table over one interval, then end");
-  command->add_flag("--json", options->json, "For scripts; without --once a line an interval");
-  add_socket(*command, options->socket);
-  return {command, [options] { return top(*options); }};
 }
 
 }  // namespace vmsg::tool

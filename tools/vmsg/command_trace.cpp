@@ -11,13 +11,6 @@
 namespace vmsg::tool {
 namespace {
 
-struct Options {
-  std::string guest;
-  std::string socket;
-  bool json = false;
-  unsigned count = 0;
-};
-
 void print_message(const nlohmann::json& message, bool as_json, double start) {
   if (as_json) {
     fmt::print("{}\n", message.dump());
@@ -31,7 +24,9 @@ void print_message(const nlohmann::json& message, bool as_json, double start) {
   static_cast<void>(std::fflush(stdout));  // somebody may be watching through a pipe
 }
 
-int trace(const Options& options) {
+}  // namespace
+
+int trace(const TraceOptions& options) {
   std::optional<xen::DomainId> guest;
   const int found = with_guest(options.guest, [&](Toolstack&, xen::DomainId id) {
     guest = id;
@@ -56,22 +51,6 @@ int trace(const Options& options) {
     print_message(**message, options.json, *start);
   }
   return 0;
-}
-
-}  // namespace
-
-Command add_trace(CLI::App& parent) {
-  auto options = std::make_shared<Options>();
-  CLI::App* const command =
-      parent.add_subcommand("trace", "Show the messages of a guest's buses as they pass");
-  add_guest(*command, options->guest);
-  command->add_option("-n,--count", options->count, "End after this many messages");
-  command->add_flag("--json", options->json, "A line of JSON a message");
-  add_socket(*command, options->socket);
-  command->footer(
-      "'->' is what the guest sends, '<-' what it gets; times are in seconds from the first\n"
-      "message. End it with Ctrl-C.");
-  return {command, [options] { return trace(*options); }};
 }
 
 }  // namespace vmsg::tool

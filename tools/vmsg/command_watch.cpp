@@ -1,5 +1,6 @@
 // vmsg watch: the service that makes plain `xl create` work.
 #include <fmt/format.h>
+
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -32,6 +33,8 @@ void tell_service_manager(std::string_view text) {
   static_cast<void>(sendto(fd.get(), text.data(), text.size(), MSG_NOSIGNAL, target, length));
 }
 
+}  // namespace
+
 int watch(const WatchOptions& options) {
   const StopSignals stop;
   return with_toolstack([&](Toolstack& toolstack) {
@@ -41,22 +44,6 @@ int watch(const WatchOptions& options) {
     tell_service_manager("STOPPING=1");
     return done ? 0 : complain(kExitFailed, done.error());
   });
-}
-
-}  // namespace
-
-Command add_watch(CLI::App& parent) {
-  auto options = std::make_shared<WatchOptions>();
-  CLI::App* const command = parent.add_subcommand(
-      "watch", "Give guests that 'xl create' makes their devices (a service)");
-  command
-      ->add_option("--folder", options->folders,
-                   "Where configurations of guests are; may be given several times")
-      ->capture_default_str();
-  add_named_devices(*command, options->devices);
-  add_run_folder(*command, options->run_folder);
-  command->footer("Runs until SIGTERM. Logs to standard error; under systemd to the journal.");
-  return {command, [options] { return watch(*options); }};
 }
 
 }  // namespace vmsg::tool

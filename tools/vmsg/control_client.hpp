@@ -6,11 +6,10 @@
 #include <string>
 
 #include "devices/file_descriptor.hpp"
+#include "tools/vmsg/control_socket.hpp"
 #include "transport/result.hpp"
 
 namespace vmsg::tool {
-
-constexpr const char* kDefaultControlSocket = "/run/vmsg/vmsgd.sock";
 
 class ControlClient {
  public:

@@ -1,0 +1,158 @@
+// vmsg-guest blk bench: how many requests a second, with so many on their way, by one thread.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <random>
+#include <vector>
+
+#include "devices/blk/blk_wire.hpp"
+#include "tools/vmsg-guest/commands.hpp"
+#include "tools/vmsg-guest/disk_session.hpp"
+
+namespace vmsg::guest {
+namespace {
+
+namespace wire = blk::wire;
+
+/// Latencies in buckets of an eighth of a power of two.
+class Latencies {
+ public:
+  void add(std::uint64_t nanoseconds) {
+    const auto width = static_cast<std::size_t>(std::bit_width(nanoseconds | 8U));
+    const std::size_t eighth = (nanoseconds >> (width - 4)) & 7U;
+    ++buckets_[std::min(width * 8 + eighth, buckets_.size() - 1)];
+    ++count_;
+    sum_ += nanoseconds;
+  }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  [[nodiscard]] std::uint64_t mean() const { return count_ == 0 ? 0 : sum_ / count_; }
+  /// The upper end of the bucket that the quantile lies in.
+  [[nodiscard]] std::uint64_t quantile(double part) const {
+    const auto wanted = static_cast<std::uint64_t>(static_cast<double>(count_) * part);
+    std::uint64_t seen = 0;
+    for (std::size_t i = 0; i < buckets_.size(); ++i) {
+      seen += buckets_[i];
+      if (seen > wanted) return (std::uint64_t{9} + i % 8) << (i / 8 - 4);
+    }
+    return 0;
+  }
+
+ private:
+  std::vector<std::uint64_t> buckets_ = std::vector<std::uint64_t>(65 * 8);
+  std::uint64_t count_ = 0;
+  std::uint64_t sum_ = 0;
+};
+
+struct Outcome {
+  Latencies latencies;
+  std::chrono::nanoseconds time{};
+  std::uint64_t waits = 0;
+};
+
+Result<Outcome, Failure> measure(DiskSession& session, const BenchOptions& options) {
+  Outcome outcome;
+  std::minstd_rand random(1);
+  const std::uint64_t pieces = session.info().sectors * wire::kSectorSize / options.bytes;
+  if (pieces == 0) return std::unexpected("the disk is smaller than a request");
+  std::vector<std::vector<Instant>> began(session.queues(), std::vector<Instant>(options.depth));
+
+  const auto start = [&](std::size_t queue, std::uint32_t number) {
+    const bool is_write = random() % 100 < options.write_percent;
+    began[queue][number] = now();
+    return session.queue(queue).add(
+        number, {.type = is_write ? wire::kTypeOut : wire::kTypeIn,
+                 .sector = random() % pieces * (options.bytes / wire::kSectorSize),
+                 .bytes = options.bytes,
+                 .device_writes = !is_write});
+  };
+
+  const Instant begin = now();
+  const Instant end = begin + options.time;
+  for (std::size_t queue = 0; queue < session.queues(); ++queue) {
+    for (std::uint32_t number = 0; number < options.depth; ++number) {
+      const auto added = start(queue, number);
+      if (!added) return std::unexpected(added.error());
+      if (!*added) return std::unexpected("the queue has no room for this depth");
+    }
+    session.queue(queue).publish();
+  }
+  std::size_t out = session.queues() * options.depth;
+  Instant time = begin;
+  while (out > 0) {
+    bool has_moved = false;
+    for (std::size_t queue = 0; queue < session.queues(); ++queue) {
+      GuestDisk& disk = session.queue(queue);
+      bool has_added = false;
+      while (true) {
+        const auto done = disk.poll();
+        if (!done) return std::unexpected(done.error());
+        if (!*done) break;
+        has_moved = true;
+        time = now();
+        if ((*done)->status != wire::kStatusOk) return std::unexpected("a request has failed");
+        outcome.latencies.add(
+            static_cast<std::uint64_t>((time - began[queue][(*done)->request]).count()));
+        if (time >= end) {
+          --out;
+          continue;
+        }
+        const auto added = start(queue, (*done)->request);
+        if (!added) return std::unexpected(added.error());
+        has_added = true;
+      }
+      if (has_added) disk.publish();
+    }
+    if (has_moved || out == 0) continue;
+    if (options.is_busy) {
+      if (now() > end + std::chrono::seconds(10)) return std::unexpected("the disk is stuck");
+      continue;
+    }
+    ++outcome.waits;
+    if (auto waited = session.wait(); !waited) return std::unexpected(waited.error());
+  }
+  outcome.time = time - begin;
+  return outcome;
+}
+
+}  // namespace
+
+int run_blk_bench(const CommandOptions& command, const BenchOptions& options) {
+  if (options.bytes % wire::kSectorSize != 0 || options.bytes == 0) {
+    return complain("--io must be a multiple of 512");
+  }
+  GuestLoop loop;
+  auto link = GuestLink::connect(loop, command.link);
+  if (!link) return complain(link.error());
+  int status = 0;
+  {
+    auto session = DiskSession::open(**link, command,
+                                     {.queues = options.queues,
+                                      .queue_size = options.queue_size,
+                                      .disk = {.depth = options.depth, .bytes = options.bytes}});
+    if (!session) return complain(session.error());
+    const auto measured = measure(**session, options);
+    if (measured) {
+      const Latencies& latencies = measured->latencies;
+      const double seconds = std::chrono::duration<double>(measured->time).count();
+      const double rate = static_cast<double>(latencies.count()) / seconds;
+      fmt::print(
+          "iops={:.0f} mb_per_s={:.1f} mean_us={:.1f} p50_us={:.1f} p99_us={:.1f} p999_us={:.1f} "
+          "requests={} waits={}\n",
+          rate, rate * options.bytes / 1e6, static_cast<double>(latencies.mean()) / 1e3,
+          static_cast<double>(latencies.quantile(0.5)) / 1e3,
+          static_cast<double>(latencies.quantile(0.99)) / 1e3,
+          static_cast<double>(latencies.quantile(0.999)) / 1e3, latencies.count(), measured->waits);
+    } else {
+      status = complain(measured.error());
+    }
+    if (auto stopped = (*session)->stop(); !stopped && status == 0) {
+      status = complain(stopped.error());
+    }
+  }
+  (*link)->close();
+  return status;
+}
+
+}  // namespace vmsg::guest
