@@ -1,6 +1,10 @@
 #include "devices/io_ring_limits.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <vector>
 
@@ -66,7 +70,10 @@ int limit_operations(io_uring& ring) {
     all.push_back(make(IORING_RESTRICTION_REGISTER_OP, registration));
   }
   all.push_back(make(IORING_RESTRICTION_SQE_FLAGS_ALLOWED, kFlags));
-  return io_uring_register_restrictions(&ring, all.data(), static_cast<unsigned>(all.size()));
+  // liburing 2.3 declares a function for this and does not export it.
+  const long done = syscall(SYS_io_uring_register, ring.ring_fd, IORING_REGISTER_RESTRICTIONS,
+                            all.data(), static_cast<unsigned>(all.size()));
+  return done < 0 ? -errno : 0;
 }
 
 }  // namespace vmsg
