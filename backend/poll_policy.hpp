@@ -31,8 +31,9 @@ class PollPolicy {
     // A long pause says as much as one that is a little too long, and is forgotten as fast.
     const std::uint64_t pause = std::min(now - idle_since_, 4 * options_.window_ns);
     pause_ = (pause_ * 7 + pause) / 8;
-    spend(std::min(now, spun_until_) - idle_since_);
-    spun_until_ = 0;
+    if (is_looking_) spun_until_ = now;
+    is_looking_ = false;
+    spend(spun_until_ - idle_since_);
   }
 
   /// There is nothing to do at `now`: may the worker look once more?
@@ -44,11 +45,14 @@ class PollPolicy {
       idle_since_ = now;
       spun_until_ = now;
     }
+    // A look lasts until the next question, whatever the answer is then.
+    if (is_looking_) spun_until_ = now;
     const std::uint64_t spent = now - idle_since_;
     if (pause_ > options_.window_ns || spent >= options_.window_ns || spent >= credit_) {
+      is_looking_ = false;
       return false;
     }
-    spun_until_ = now;
+    is_looking_ = true;
     return true;
   }
 
@@ -65,6 +69,7 @@ class PollPolicy {
 
   Options options_;
   bool is_idle_ = false;
+  bool is_looking_ = false;  // the last answer was yes
   std::uint64_t idle_since_ = 0;
   std::uint64_t spun_until_ = 0;  // the worker looked until then
   std::uint64_t pause_ = 0;       // how long it usually takes until there is work again

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "devices/blk/blk_wire.hpp"
 #include "devices/blk/data_pool.hpp"
 #include "devices/blk/raw_disk_io.hpp"
+#include "devices/file_descriptor.hpp"
 
 namespace vmsg::blk {
 namespace {
@@ -32,6 +34,17 @@ std::string words(int error) {
 }
 
 constexpr std::uint32_t kMaxBlock = 65536;
+
+/// Whether the filesystem of `file` can zero ranges without deallocating them.
+bool can_zero_ranges(int file) {
+  std::error_code error;
+  const auto path = std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", file), error);
+  if (error) return false;
+  const FileDescriptor scratch(
+      open(path.parent_path().c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  return scratch.is_open() &&
+         fallocate(scratch.get(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, kMaxBlock) == 0;
+}
 
 /// A limit of a block device's queue, 0 when there is none to be found.
 std::uint64_t read_queue_limit(int fd, std::string_view name) {
@@ -230,14 +243,11 @@ void RawDisk::find_range_limits() {
   struct stat status{};
   if (fstat(fd_, &status) != 0) return;
   const off_t end = (status.st_size + kMaxBlock - 1) / kMaxBlock * kMaxBlock;
-  const auto can = [&](int mode) {
-    return fallocate(fd_, mode | FALLOC_FL_KEEP_SIZE, end, kMaxBlock) == 0;
-  };
-  const bool can_zero = can(FALLOC_FL_ZERO_RANGE);
-  // Also takes back what the attempt before has allocated.
-  const bool can_punch = can(FALLOC_FL_PUNCH_HOLE);
-  if (can_punch) traits_.discard = limits;
-  if (can_punch && can_zero) traits_.write_zeroes = limits;
+  // A hole where nothing is changes nothing. Zeroes would allocate blocks there, so they are tried
+  // on a file of no name beside this one.
+  if (fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, kMaxBlock) != 0) return;
+  traits_.discard = limits;
+  if (can_zero_ranges(fd_)) traits_.write_zeroes = limits;
 }
 
 Result<void, std::string> RawDisk::refresh() {

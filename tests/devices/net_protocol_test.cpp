@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 #include <linux/virtio_ids.h>
+// The header names a field with a word that C++ has taken.
+#define class class_
 #include <linux/virtio_net.h>
+#undef class
 
 #include <cstddef>
 
