@@ -76,6 +76,8 @@ Result<void, std::string> Backend::open_xen() {
 }
 
 Result<void, std::string> Backend::start() {
+  workers_->start([this](const xen::XenError& error) { xen_failed(error); });
+  maker_.start();
   const auto set = [this](const xen::Path& path, xen::Watch& watch,
                           xen::Watches::Handler handler) -> Result<void, std::string> {
     auto made = watches_->watch(path, std::move(handler));
@@ -180,7 +182,7 @@ void Backend::visit(const xen::BusId& id) {
   if (!present || !*present) return;
   const auto of_this_guest = std::ranges::count_if(
       sessions_, [&](const auto& entry) { return entry.first.driver_domain == id.driver_domain; });
-  Log log = log_.for_guest(fmt::format("dom{} bus{}", id.driver_domain, id.bus));
+  Log log = log_.for_bus(id.driver_domain, id.bus);
   if (static_cast<std::size_t>(of_this_guest) >= options_.limits.buses_per_guest) {
     log.guest("not served: a guest may have {} buses", options_.limits.buses_per_guest);
     return;

@@ -28,8 +28,9 @@ struct BackendOptions {
 
 class Backend {
  public:
-  /// Connects to Xen. The error is one line for whoever started the daemon. `on_failed` is called
-  /// when Xen fails us later in a way that no guest can cause: the process should end.
+  /// Connects to Xen, and makes no thread yet. The error is one line for whoever started the
+  /// daemon. `on_failed` is called when Xen fails us later in a way that no guest can cause: the
+  /// process should end.
   static Result<std::unique_ptr<Backend>, std::string> create(
       boost::asio::io_context& context, const BackendOptions& options, Log log,
       std::function<void(const std::string&)> on_failed);
@@ -42,6 +43,11 @@ class Backend {
 
   /// Closes all buses in order; `on_done` is called when the last one is.
   void shut_down(std::function<void()> on_done);
+
+  /// `then` runs on the loop once every worker has ended a turn.
+  void after_all_turns(std::move_only_function<void()> then) {
+    workers_->after_all_turns(std::move(then));
+  }
 
   [[nodiscard]] std::size_t bus_count() const { return sessions_.size(); }
 

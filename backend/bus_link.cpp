@@ -111,7 +111,7 @@ BusLink::~BusLink() { VMSG_INVARIANT(served_.empty()); }
 
 Result<void, std::string> BusLink::attach(std::uint16_t number, ServedDevice& device,
                                           bool is_announced) {
-  Log log = log_.with(fmt::format("dev{}", number));
+  Log log = log_.device(number);
   auto session = std::make_unique<DeviceSession>(
       number, device,
       DeviceSession::Environment{.listener = *this,

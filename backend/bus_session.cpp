@@ -404,7 +404,7 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
   }),
         "publish what the device made");
   set_status(number, AttachStatus::kAttached);
-  log_.info("dev{}: {} attached", number, attached->type);
+  log_.device(number).info("{} attached", attached->type);
   if (link_ == nullptr) step();  // a handshake may wait for it
 }
 
@@ -419,9 +419,9 @@ void BusSession::refresh_device(AttachedDevice& device) {
   if (device.device == nullptr || device.is_leaving) return;
   const auto refreshed = device.device->refresh();
   if (refreshed) {
-    log_.info("dev{}: looked at again", device.number);
+    log_.device(device.number).info("looked at again");
   } else {
-    log_.warning("dev{}: {}", device.number, refreshed.error());
+    log_.device(device.number).warning("{}", refreshed.error());
   }
   check(xen::answer_refresh(services_.store, {id_, device.number},
                             refreshed ? std::string{} : refreshed.error()),
@@ -501,7 +501,7 @@ void BusSession::device_closed(std::uint16_t number) {
   if (!device->is_directory_gone) {
     check(xen::remove_device(services_.store, {id_, number}), "remove the device");
   }
-  log_.info("dev{}: detached", number);
+  log_.device(number).info("detached");
   // The number may have been given to a new device while the old one was closed.
   if (device->is_directory_gone) devices_changed();
 }
@@ -516,7 +516,7 @@ void BusSession::set_status(std::uint16_t number, AttachStatus status, const std
     found->second->status = status;
     found->second->error = error;
   }
-  if (!error.empty()) log_.warning("dev{}: {}", number, error);
+  if (!error.empty()) log_.device(number).warning("{}", error);
   const xen::DeviceNodeId device{id_, number};
   // As with the bus's state: a directory that has just been removed must not come back.
   const auto written =

@@ -19,14 +19,14 @@ namespace {
 constexpr std::chrono::seconds kRequestTime{10};
 constexpr std::chrono::seconds kAnswerTime{30};
 
-std::int64_t now_ns() {
+std::int64_t monotonic_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
 
 std::string trace_line(const TracedFrame& frame) {
-  const nlohmann::ordered_json line{{"t_ns", now_ns()},
+  const nlohmann::ordered_json line{{"t_ns", monotonic_ns()},
                                     {"guest", frame.guest},
                                     {"bus", frame.bus},
                                     {"direction", frame.is_in ? "in" : "out"},

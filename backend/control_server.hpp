@@ -16,10 +16,10 @@
 #include <memory>
 #include <string>
 
-#include "devices/file_descriptor.hpp"
 #include "backend/snapshot.hpp"
 #include "backend/socket_listener.hpp"
 #include "backend/trace_hub.hpp"
+#include "devices/file_descriptor.hpp"
 
 namespace vmsg {
 

@@ -8,6 +8,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,9 @@ class DeviceMaker {
   /// Waits for what is under way; nobody is told about it any more.
   ~DeviceMaker();
 
+  /// Makes the threads; before anything else is asked for.
+  void start();
+
   /// `done` is called on the loop.
   void make(std::string type, DeviceParameters parameters, DeviceContext device_context,
             std::function<void(Made)> done);
@@ -37,7 +41,7 @@ class DeviceMaker {
  private:
   boost::asio::io_context& context_;
   DeviceCatalog& catalog_;
-  boost::asio::thread_pool threads_;
+  std::optional<boost::asio::thread_pool> threads_;
 };
 
 }  // namespace vmsg

@@ -20,7 +20,7 @@ DeviceSession::~DeviceSession() { VMSG_INVARIANT(is_idle()); }
 
 bool DeviceSession::enable(const QueueSetup& setup) {
   if (queues_.size() >= environment_.max_queues) {
-    log_.guest("queue {}: refused, the limit is {} queues", setup.index, environment_.max_queues);
+    log_.queue(setup.index).guest("refused, the limit is {} queues", environment_.max_queues);
     return false;
   }
   auto queue = std::make_unique<ServedQueue>();
@@ -43,8 +43,7 @@ bool DeviceSession::enable(const QueueSetup& setup) {
       .max_in_flight = std::min(limits.max_in_flight, setup.size),
   });
   if (!ring) {
-    log_.guest("queue {}: refused: {} ({})", setup.index, name(ring.error().fault),
-               ring.error().value);
+    log_.queue(setup.index).guest("refused: {} ({})", name(ring.error().fault), ring.error().value);
     return false;
   }
   queue->queue = std::move(*ring);
@@ -52,7 +51,7 @@ bool DeviceSession::enable(const QueueSetup& setup) {
   Worker& worker = worker_for(setup.index);
   queue->service = device_.open_queue({setup, worker.io(), *queue});
   if (queue->service == nullptr) {
-    log_.guest("queue {}: refused by the device", setup.index);
+    log_.queue(setup.index).guest("refused by the device");
     return false;
   }
   worker.adopt(*queue);
@@ -81,7 +80,7 @@ bool DeviceSession::map_areas(const QueueSetup& setup, ServedQueue& queue) {
     if (!address || !address->holds(areas[i].bytes)) return false;
     auto range = environment_.memory.map(*address, areas[i].bytes, areas[i].access);
     if (!range) {
-      log_.guest("queue {}: area {} at {:#x} does not map", setup.index, i, areas[i].address);
+      log_.queue(setup.index).guest("area {} at {:#x} does not map", i, areas[i].address);
       return false;
     }
     queue.areas[i] = std::move(*range);
@@ -143,7 +142,7 @@ bool DeviceSession::bind_port(std::uint32_t index, std::uint32_t remote_port) {
   const auto found = queues_.find(index);
   if (found == queues_.end()) return false;
   const auto bound = found->second->worker->bind_port(*found->second, xen::RemotePort{remote_port});
-  if (!bound) log_.guest("queue {}: {}", index, xen::to_string(bound.error()));
+  if (!bound) log_.queue(index).guest("{}", xen::to_string(bound.error()));
   found->second->has_port = bound.has_value();
   return bound.has_value();
 }
@@ -189,6 +188,7 @@ void DeviceSession::on_report(const WorkerReport& report) {
       log_fault(*report.queue, report.fault);
       environment_.listener.device_failed(number_);
       return;
+    case WorkerReport::Kind::kBroken:
     case WorkerReport::Kind::kPassed:  // the pool's own
       return;
     case WorkerReport::Kind::kReleased:
@@ -203,12 +203,13 @@ void DeviceSession::on_report(const WorkerReport& report) {
 
 void DeviceSession::log_fault(const ServedQueue& queue, const ServiceStop& stop) const {
   if (stop.kind == ServiceStop::Kind::kRing) {
-    log_.guest("queue {}: {} ({:#x}); the device needs a reset", queue.index, name(stop.ring.fault),
-               stop.ring.value);
+    log_.queue(queue.index)
+        .guest("{} ({:#x}); the device needs a reset", name(stop.ring.fault), stop.ring.value);
   } else {
-    log_.guest("queue {}: {}; the device needs a reset", queue.index,
-               stop.service == ServiceFault::kNotGranted ? "a buffer could not be copied"
-                                                         : "a request has a wrong shape");
+    log_.queue(queue.index)
+        .guest("{}; the device needs a reset", stop.service == ServiceFault::kNotGranted
+                                                   ? "a buffer could not be copied"
+                                                   : "a request has a wrong shape");
   }
 }
 

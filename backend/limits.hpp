@@ -28,6 +28,8 @@ struct Limits {
   std::chrono::milliseconds device_wait{2000};
   /// How long a driver has to let go of a device that is detached gracefully.
   std::chrono::seconds eject_timeout{30};
+
+  friend bool operator==(const Limits&, const Limits&) = default;
 };
 
 }  // namespace vmsg

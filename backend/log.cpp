@@ -20,21 +20,28 @@ bool GuestLineLimit::allow(std::uint64_t now_seconds, std::uint64_t& held_back) 
   return true;
 }
 
-Log Log::with(std::string_view context) const {
+Log Log::for_bus(std::uint16_t guest, std::uint32_t bus) const {
   Log child(*this);
-  child.context_ += context;
-  child.context_ += ' ';
-  return child;
-}
-
-Log Log::for_guest(std::string_view context) const {
-  Log child = with(context);
+  child.context_.guest = guest;
+  child.context_.bus = bus;
   child.limit_ = std::make_shared<GuestLineLimit>();
   return child;
 }
 
-void Log::write(spdlog::level::level_enum level, const std::string& line) const {
-  sink_->log(level, "{}{}", context_, line);
+Log Log::device(std::uint16_t number) const {
+  Log child(*this);
+  child.context_.device = number;
+  return child;
+}
+
+Log Log::queue(std::uint32_t index) const {
+  Log child(*this);
+  child.context_.queue = index;
+  return child;
+}
+
+void Log::write(LogLevel level, const std::string& line) const {
+  if (sink_->wants(level)) sink_->write(level, context_, line);
 }
 
 bool Log::may_write_for_guest(std::uint64_t& held_back) const {
@@ -45,8 +52,7 @@ bool Log::may_write_for_guest(std::uint64_t& held_back) const {
       held_back);
 }
 
-void Log::write_for_guest(spdlog::level::level_enum level, const std::string& line,
-                          std::uint64_t held_back) const {
+void Log::write_for_guest(LogLevel level, const std::string& line, std::uint64_t held_back) const {
   if (held_back > 0) {
     write(level, fmt::format("{} ({} lines before this one held back)", line, held_back));
   } else {

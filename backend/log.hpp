@@ -1,22 +1,22 @@
-// The daemon's log: a small value that carries its context ("dom3 bus0 dev2 q0") and is handed to
-// constructors. There is no global logger.
+// The daemon's log: a small value that carries what its lines are about (guest, bus, device, queue)
+// and is handed to constructors. There is no global logger.
 //
 // What a guest can cause goes through guest(): limited per context family, with a count of what
 // was held back. Everything else is rare by nature.
 #pragma once
 
 #include <fmt/format.h>
-#include <spdlog/logger.h>
 
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <utility>
+
+#include "backend/log_sink.hpp"
 
 namespace vmsg {
 
-/// How many lines a guest may cause, shared by all contexts below one Log::with_guest_limit().
+/// How many lines a guest may cause, shared by all contexts below one Log::for_bus().
 class GuestLineLimit {
  public:
   static constexpr std::uint32_t kBurst = 20;    // lines
@@ -37,31 +37,33 @@ class GuestLineLimit {
 
 class Log {
  public:
-  explicit Log(std::shared_ptr<spdlog::logger> sink) : sink_(std::move(sink)) {}
+  explicit Log(std::shared_ptr<LogSink> sink) : sink_(std::move(sink)) {}
 
-  /// A child whose lines say `context` too.
-  [[nodiscard]] Log with(std::string_view context) const;
+  /// A child whose lines are about a guest's bus, with a limit of its own for those that the guest
+  /// causes.
+  [[nodiscard]] Log for_bus(std::uint16_t guest, std::uint32_t bus) const;
 
-  /// The same, with a limit of its own for lines that the guest causes.
-  [[nodiscard]] Log for_guest(std::string_view context) const;
+  /// Children whose lines are about a device, or a queue, too.
+  [[nodiscard]] Log device(std::uint16_t number) const;
+  [[nodiscard]] Log queue(std::uint32_t index) const;
 
   template <typename... Args>
   void error(fmt::format_string<Args...> form, Args&&... args) const {
-    write(spdlog::level::err, fmt::format(form, std::forward<Args>(args)...));
+    write(LogLevel::kError, fmt::format(form, std::forward<Args>(args)...));
   }
   template <typename... Args>
   void warning(fmt::format_string<Args...> form, Args&&... args) const {
-    write(spdlog::level::warn, fmt::format(form, std::forward<Args>(args)...));
+    write(LogLevel::kWarning, fmt::format(form, std::forward<Args>(args)...));
   }
   template <typename... Args>
   void info(fmt::format_string<Args...> form, Args&&... args) const {
-    write(spdlog::level::info, fmt::format(form, std::forward<Args>(args)...));
+    write(LogLevel::kInfo, fmt::format(form, std::forward<Args>(args)...));
   }
-  [[nodiscard]] bool is_debug() const { return sink_->should_log(spdlog::level::debug); }
+  [[nodiscard]] bool is_debug() const { return sink_->wants(LogLevel::kDebug); }
   template <typename... Args>
   void debug(fmt::format_string<Args...> form, Args&&... args) const {
     if (!is_debug()) return;
-    write(spdlog::level::debug, fmt::format(form, std::forward<Args>(args)...));
+    write(LogLevel::kDebug, fmt::format(form, std::forward<Args>(args)...));
   }
 
   /// Lines that the guest's limit has held back so far.
@@ -74,25 +76,24 @@ class Log {
   void guest(fmt::format_string<Args...> form, Args&&... args) const {
     std::uint64_t held_back = 0;
     if (!may_write_for_guest(held_back)) return;
-    write_for_guest(spdlog::level::warn, fmt::format(form, std::forward<Args>(args)...), held_back);
+    write_for_guest(LogLevel::kWarning, fmt::format(form, std::forward<Args>(args)...), held_back);
   }
 
   /// What is in order, and still the guest's to repeat without end: a connection, for instance.
   template <typename... Args>
   void guest_info(fmt::format_string<Args...> form, Args&&... args) const {
     std::uint64_t held_back = 0;
-    if (!may_write_for_guest(held_back)) return;
-    write_for_guest(spdlog::level::info, fmt::format(form, std::forward<Args>(args)...), held_back);
+    if (!sink_->wants(LogLevel::kInfo) || !may_write_for_guest(held_back)) return;
+    write_for_guest(LogLevel::kInfo, fmt::format(form, std::forward<Args>(args)...), held_back);
   }
 
  private:
-  void write(spdlog::level::level_enum level, const std::string& line) const;
+  void write(LogLevel level, const std::string& line) const;
   [[nodiscard]] bool may_write_for_guest(std::uint64_t& held_back) const;
-  void write_for_guest(spdlog::level::level_enum level, const std::string& line,
-                       std::uint64_t held_back) const;
+  void write_for_guest(LogLevel level, const std::string& line, std::uint64_t held_back) const;
 
-  std::shared_ptr<spdlog::logger> sink_;
-  std::string context_;
+  std::shared_ptr<LogSink> sink_;
+  LogContext context_;
   std::shared_ptr<GuestLineLimit> limit_;
 };
 

@@ -337,7 +337,14 @@ void Worker::read_events() {
   has_more_events_ = false;
   for (std::size_t i = 0; i < kEventsPerTurn; ++i) {
     const auto pending = events_.next_pending();
-    if (!pending || !*pending) return;
+    if (!pending) {
+      // The control thread ends the daemon: queues of this worker would hang in silence.
+      if (!std::exchange(is_broken_, true)) {
+        report({.kind = WorkerReport::Kind::kBroken, .xen_error = pending.error()});
+      }
+      return;
+    }
+    if (!*pending) return;
     const auto number = static_cast<std::size_t>(**pending);
     ServedQueue* queue = number < by_port_.size() ? by_port_[number] : nullptr;
     if (queue == nullptr) continue;  // closed meanwhile

@@ -39,12 +39,14 @@ struct WorkerReport {
     kUsed,      // buffers were used and the guest wants to know, and the queue has no port
     kReleased,  // nothing of the queue is in use any more
     kFault,     // the queue was stopped; `fault` says why
+    kBroken,    // `xen_error`: its event-channel handle fails, so kicks do not arrive any more
     kPassed,    // `barrier`: this worker was the last that had to end a turn
   };
   Kind kind = Kind::kUsed;
   ServedQueue* queue = nullptr;
   TurnBarrier* barrier = nullptr;
   ServiceStop fault{};
+  xen::XenError xen_error{};
 };
 
 struct WorkerError {
@@ -182,6 +184,7 @@ class Worker {
   const Nanoseconds hot_for_;
   Nanoseconds turn_at_ = 0;
   bool has_more_events_ = false;
+  bool is_broken_ = false;  // kBroken was reported
   bool quit_ = false;
 
   std::thread thread_;

@@ -19,9 +19,13 @@ Result<std::unique_ptr<WorkerPool>, WorkerError> WorkerPool::create(
     if (!worker) return std::unexpected(worker.error());
     pool->workers_.push_back(std::move(*worker));
   }
-  for (const auto& worker : pool->workers_) worker->start();
-  pool->arm();
   return pool;
+}
+
+void WorkerPool::start(FailureHandler on_failed) {
+  on_failed_ = std::move(on_failed);
+  for (const auto& worker : workers_) worker->start();
+  arm();
 }
 
 WorkerPool::WorkerPool(boost::asio::io_context& context, FileDescriptor ready,
@@ -73,6 +77,8 @@ void WorkerPool::on_ready(const std::weak_ptr<Alive>& alive,
   for (const WorkerReport& report : reports_) {
     if (report.kind == WorkerReport::Kind::kPassed) {
       passed(*report.barrier);
+    } else if (report.kind == WorkerReport::Kind::kBroken) {
+      on_failed_(report.xen_error);
     } else {
       on_report_(report);
     }

@@ -15,12 +15,17 @@ namespace vmsg {
 class WorkerPool {
  public:
   using ReportHandler = std::function<void(const WorkerReport&)>;
+  using FailureHandler = std::function<void(const xen::XenError&)>;
 
-  /// Makes and starts `count` workers. `on_report` runs on the loop and hears of single queues.
+  /// Makes `count` workers, without their threads. `on_report` runs on the loop and hears of single
+  /// queues.
   static Result<std::unique_ptr<WorkerPool>, WorkerError> create(boost::asio::io_context& context,
                                                                  unsigned count,
                                                                  const PollPolicy::Options& polling,
                                                                  ReportHandler on_report);
+  /// Starts the threads. `on_failed` hears that a worker cannot go on, through no fault of a guest.
+  void start(FailureHandler on_failed);
+
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool();
@@ -53,6 +58,7 @@ class WorkerPool {
   void on_ready(const std::weak_ptr<Alive>& alive, const boost::system::error_code& error);
 
   ReportHandler on_report_;
+  FailureHandler on_failed_;
   std::vector<WorkerReport> reports_;
   boost::asio::posix::stream_descriptor ready_;  // the eventfd that workers signal
   // Teardown is bottom up: workers count barriers down until they are joined.

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "devices/io_ring_limits.hpp"
+
 namespace vmsg {
 namespace {
 
@@ -22,19 +24,23 @@ Result<std::unique_ptr<IoRing>, int> IoRing::create(unsigned entries) {
   constexpr unsigned kOneThread = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER |
                                   IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
   int error = 0;
-  for (const unsigned flags : {kOneThread, 0U}) {
+  for (const unsigned flags : {kOneThread, unsigned{IORING_SETUP_R_DISABLED}}) {
     io_uring_params params{};
     // Completions may be four times as many as submissions: polls and receives stay armed for long.
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | flags;
     params.cq_entries = entries * 4;
     error = io_uring_queue_init_params(entries, &ring->ring_, &params);
-    ring->is_disabled_ = (flags & IORING_SETUP_R_DISABLED) != 0;
     if (error != -EINVAL) break;
   }
   if (error < 0) {
     ring->ring_.ring_fd = -1;
     return std::unexpected(-error);
   }
+  if (const int limited = limit_operations(ring->ring_); limited < 0) {
+    return std::unexpected(-limited);
+  }
+  // It is enabled by the thread that submits first.
+  ring->is_disabled_ = true;
   return ring;
 }
 

@@ -2,9 +2,9 @@
 # shellcheck shell=bash disable=SC2034
 
 # Build everything and run the tests that need no Xen.
-packages_build="g++ cmake ninja-build pkg-config ccache git
-  libxen-dev libboost1.81-dev libfmt-dev libspdlog-dev libcli11-dev liburing-dev
-  libtomlplusplus-dev libseccomp-dev libsystemd-dev nlohmann-json3-dev
+packages_build="g++ cmake ninja-build pkg-config ccache git curl
+  libxen-dev libboost1.81-dev libfmt-dev libcli11-dev liburing-dev
+  libtomlplusplus-dev libseccomp-dev nlohmann-json3-dev
   googletest libgtest-dev libgmock-dev libbenchmark-dev xenstore-utils mandoc man-db bsdextrautils
   e2fsprogs python3"
 

@@ -23,6 +23,7 @@ class WorkerPoolTest : public ::testing::Test {
     const auto in_backend = xen_.as_domain(0);
     auto pool = WorkerPool::create(context_, workers, {}, [](const WorkerReport&) {});
     EXPECT_TRUE(pool.has_value());
+    (*pool)->start([](const xen::XenError& error) { ADD_FAILURE() << xen::to_string(error); });
     return std::move(*pool);
   }
 
