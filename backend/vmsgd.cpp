@@ -180,14 +180,14 @@ int run(const Options& options, const vmsg::Log& log) {
 
   boost::asio::io_context context(1);
   int status = 0;
-  auto backend = vmsg::Backend::create(
-      context, {.workers = options.config.workers,
-       .limits = options.config.limits,
-       .polling = options.polling}, log,
-      [&](const std::string& why) {
-        status = fail(why);
-        context.stop();
-      });
+  auto backend = vmsg::Backend::create(context,
+                                       {.workers = options.config.workers,
+                                        .limits = options.config.limits,
+                                        .polling = options.polling},
+                                       log, [&](const std::string& why) {
+                                         status = fail(why);
+                                         context.stop();
+                                       });
   if (!backend) return fail(backend.error());
   if (const auto done = give_up_rights(options, log, account); !done) return fail(done.error());
   if (const auto started = (*backend)->start(); !started) return fail(started.error());

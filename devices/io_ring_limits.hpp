@@ -7,8 +7,8 @@
 
 namespace vmsg {
 
-/// For a ring that was made with IORING_SETUP_R_DISABLED and is not enabled yet. The result is 0, or
-/// a negative errno value.
+/// For a ring that was made with IORING_SETUP_R_DISABLED and is not enabled yet. The result is 0,
+/// or a negative errno value.
 [[nodiscard]] int limit_operations(io_uring& ring);
 
 }  // namespace vmsg

@@ -132,10 +132,10 @@ TEST(Config, MetricsForTheWholeNetwork) {
 }
 
 TEST(Config, AllErrorsAreTold) {
-  EXPECT_THAT(errors_of("workers = 0\n[limits]\nx = 1\nheld_reset_ms = 1\n"),
-              UnorderedElementsAre(HasSubstr("f:3: limits.x"),
-                                   HasSubstr("f:4: limits.held_reset_ms"),
-                                   HasSubstr("f:1: workers")));
+  EXPECT_THAT(
+      errors_of("workers = 0\n[limits]\nx = 1\nheld_reset_ms = 1\n"),
+      UnorderedElementsAre(HasSubstr("f:3: limits.x"), HasSubstr("f:4: limits.held_reset_ms"),
+                           HasSubstr("f:1: workers")));
 }
 
 TEST(Config, NoToml) {

@@ -74,7 +74,8 @@ TEST(CheckParameters, JudgesByType) {
 
   const auto unknown = check_parameters("fridge", {});
   ASSERT_FALSE(unknown.has_value());
-  EXPECT_THAT(unknown.error(), HasSubstr("no device type 'fridge'; there are: blk, console, net, rng"));
+  EXPECT_THAT(unknown.error(),
+              HasSubstr("no device type 'fridge'; there are: blk, console, net, rng"));
 }
 
 }  // namespace
