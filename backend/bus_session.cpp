@@ -244,6 +244,7 @@ void BusSession::remove() {
   // use it for something else. The last device_closed() comes back here.
   is_removing_ = true;
   std::vector<std::shared_ptr<AttachedDevice>> all;
+  all.reserve(devices_.size());
   for (const auto& [number, attached] : devices_) all.push_back(attached);
   for (const auto& attached : all) {
     attached->is_leaving = true;

@@ -21,14 +21,13 @@ void DeviceMaker::start() { threads_.emplace(kThreads); }
 
 void DeviceMaker::make(std::string type, DeviceParameters parameters, DeviceContext device_context,
                        std::function<void(Made)> done) {
-  boost::asio::post(
-      *threads_, [this, type = std::move(type), parameters = std::move(parameters),
-                  device_context = std::move(device_context), done = std::move(done)]() mutable {
-        auto made = catalog_.create(type, parameters, device_context);
-        boost::asio::post(context_, [made = std::move(made), done = std::move(done)]() mutable {
-          done(std::move(made));
-        });
-      });
+  boost::asio::post(*threads_, [this, type = std::move(type), parameters = std::move(parameters),
+                                device_context, done = std::move(done)]() mutable {
+    auto made = catalog_.create(type, parameters, device_context);
+    boost::asio::post(context_, [made = std::move(made), done = std::move(done)]() mutable {
+      done(std::move(made));
+    });
+  });
 }
 
 void DeviceMaker::destroy(std::unique_ptr<ServedDevice> device, std::function<void()> done) {
