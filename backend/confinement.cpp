@@ -121,6 +121,8 @@ constexpr int kAllowed[] = {
     SCMP_SYS(faccessat2),
     SCMP_SYS(readlink),
     SCMP_SYS(readlinkat),
+    SCMP_SYS(symlink),
+    SCMP_SYS(symlinkat),
     SCMP_SYS(getdents64),
     SCMP_SYS(getcwd),
     SCMP_SYS(rename),
@@ -170,7 +172,7 @@ constexpr int kAllowed[] = {
     SCMP_SYS(recvmmsg),
 };
 
-// The control socket, a console's socket, NBD over TCP, links and bridges.
+// The control socket, a console's socket, a network's socket, links and bridges.
 constexpr int kFamilies[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

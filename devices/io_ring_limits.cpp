@@ -63,6 +63,7 @@ io_uring_restriction make(std::uint16_t kind, unsigned value) {
 
 int limit_operations(io_uring& ring) {
   std::vector<io_uring_restriction> all;
+  all.reserve(kOperations.size() + kRegistrations.size() + 1);
   for (const auto operation : kOperations) {
     all.push_back(make(IORING_RESTRICTION_SQE_OP, static_cast<unsigned>(operation)));
   }

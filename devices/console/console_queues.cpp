@@ -14,7 +14,7 @@ namespace vmsg::console {
 namespace {
 
 // What one queue may copy in one turn before the others have theirs.
-constexpr std::size_t kBytesPerTurn = 256 * 1024;
+constexpr std::size_t kBytesPerTurn = std::size_t{256} << 10;
 
 /// What the services have in common: a share in the hub from the first turn to the end.
 class ConsoleQueue : public QueueService {

@@ -210,9 +210,8 @@ bool NetControlQueue::set_offloads(std::uint8_t command, std::span<const std::by
   wanted.set_word(0, static_cast<std::uint32_t>(bits->get()));
   wanted.set_word(1, static_cast<std::uint32_t>(bits->get() >> 32U));
   const auto awaited = state_.set_guest_offloads(wanted, features_);
-  if (!awaited) return false;
-  awaited_ = *awaited;
-  return true;
+  if (awaited) awaited_ = awaited;
+  return awaited.has_value();
 }
 
 }  // namespace vmsg::net

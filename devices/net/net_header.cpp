@@ -93,12 +93,10 @@ std::optional<Payload> find_ip6_payload(const FrameReader& frame, std::size_t at
 }
 
 bool may_segment(std::uint8_t gso_type, const FeatureSet& features) {
-  if ((gso_type & kGsoEcn) != 0) {
-    return (gso_type == (kGsoTcp4 | kGsoEcn) || gso_type == (kGsoTcp6 | kGsoEcn)) &&
-           has(features, NetFeature::kHostEcn) &&
-           may_segment(static_cast<std::uint8_t>(gso_type & ~kGsoEcn), features);
-  }
-  switch (gso_type) {
+  const auto kind = static_cast<std::uint8_t>(gso_type & ~kGsoEcn);
+  const bool has_ecn = kind != gso_type;
+  if (has_ecn && (kind == kGsoUdpL4 || !has(features, NetFeature::kHostEcn))) return false;
+  switch (kind) {
     case kGsoTcp4:
       return has(features, NetFeature::kHostTso4);
     case kGsoTcp6:

@@ -21,7 +21,6 @@ constexpr Nanoseconds kRetryAfter = 100'000'000;
 NetReceiveQueue::NetReceiveQueue(const QueueContext& context, std::uint32_t pair, NetHost& host,
                                  NetState& state, PairCounters& counters)
     : waker_(context.waker),
-      pair_(pair),
       state_(state),
       counters_(counters),
       mergeable_(has(context.setup.features, NetFeature::kMrgRxbuf)),

@@ -57,7 +57,6 @@ class NetReceiveQueue final : public QueueService, private FrameListener {
   Placing place(std::span<std::byte> frame, const GuestRef& guest, CopyBatch& give);
 
   QueueWaker& waker_;
-  const std::uint32_t pair_;
   NetState& state_;
   PairCounters& counters_;
   const bool mergeable_;

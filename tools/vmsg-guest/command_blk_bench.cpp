@@ -40,7 +40,7 @@ class Latencies {
   }
 
  private:
-  std::vector<std::uint64_t> buckets_ = std::vector<std::uint64_t>(65 * 8);
+  std::vector<std::uint64_t> buckets_ = std::vector<std::uint64_t>(std::size_t{65} * 8);
   std::uint64_t count_ = 0;
   std::uint64_t sum_ = 0;
 };
@@ -51,70 +51,105 @@ struct Outcome {
   std::uint64_t waits = 0;
 };
 
-Result<Outcome, Failure> measure(DiskSession& session, const BenchOptions& options) {
-  Outcome outcome;
-  std::minstd_rand random(1);
-  const std::uint64_t pieces = session.info().sectors * wire::kSectorSize / options.bytes;
-  if (pieces == 0) return std::unexpected("the disk is smaller than a request");
-  std::vector<std::vector<Instant>> began(session.queues(), std::vector<Instant>(options.depth));
+/// Keeps every place of every queue busy until the time is over, then lets them run out.
+class Measurement {
+ public:
+  Measurement(DiskSession& session, const BenchOptions& options)
+      : session_(session),
+        options_(options),
+        pieces_(session.info().sectors * wire::kSectorSize / options.bytes),
+        began_(session.queues(), std::vector<Instant>(options.depth)) {}
 
-  const auto start = [&](std::size_t queue, std::uint32_t number) {
-    const bool is_write = random() % 100 < options.write_percent;
-    began[queue][number] = now();
-    return session.queue(queue).add(
-        number, {.type = is_write ? wire::kTypeOut : wire::kTypeIn,
-                 .sector = random() % pieces * (options.bytes / wire::kSectorSize),
-                 .bytes = options.bytes,
-                 .device_writes = !is_write});
-  };
-
-  const Instant begin = now();
-  const Instant end = begin + options.time;
-  for (std::size_t queue = 0; queue < session.queues(); ++queue) {
-    for (std::uint32_t number = 0; number < options.depth; ++number) {
-      const auto added = start(queue, number);
-      if (!added) return std::unexpected(added.error());
-      if (!*added) return std::unexpected("the queue has no room for this depth");
-    }
-    session.queue(queue).publish();
-  }
-  std::size_t out = session.queues() * options.depth;
-  Instant time = begin;
-  while (out > 0) {
-    bool has_moved = false;
-    for (std::size_t queue = 0; queue < session.queues(); ++queue) {
-      GuestDisk& disk = session.queue(queue);
-      bool has_added = false;
-      while (true) {
-        const auto done = disk.poll();
-        if (!done) return std::unexpected(done.error());
-        if (!*done) break;
-        has_moved = true;
-        time = now();
-        if ((*done)->status != wire::kStatusOk) return std::unexpected("a request has failed");
-        outcome.latencies.add(
-            static_cast<std::uint64_t>((time - began[queue][(*done)->request]).count()));
-        if (time >= end) {
-          --out;
-          continue;
-        }
-        const auto added = start(queue, (*done)->request);
-        if (!added) return std::unexpected(added.error());
-        has_added = true;
+  Result<Outcome, Failure> run() {
+    if (pieces_ == 0) return std::unexpected("the disk is smaller than a request");
+    const Instant begin = now();
+    end_ = begin + options_.time;
+    time_ = begin;
+    if (auto filled = fill(); !filled) return std::unexpected(filled.error());
+    while (out_ > 0) {
+      bool has_moved = false;
+      for (std::size_t queue = 0; queue < session_.queues(); ++queue) {
+        const auto moved = collect(queue);
+        if (!moved) return std::unexpected(moved.error());
+        has_moved = has_moved || *moved;
       }
-      if (has_added) disk.publish();
+      if (has_moved || out_ == 0) continue;
+      if (auto waited = wait(); !waited) return std::unexpected(waited.error());
     }
-    if (has_moved || out == 0) continue;
-    if (options.is_busy) {
-      if (now() > end + std::chrono::seconds(10)) return std::unexpected("the disk is stuck");
-      continue;
-    }
-    ++outcome.waits;
-    if (auto waited = session.wait(); !waited) return std::unexpected(waited.error());
+    outcome_.time = time_ - begin;
+    return std::move(outcome_);
   }
-  outcome.time = time - begin;
-  return outcome;
-}
+
+ private:
+  Result<bool, Failure> start(std::size_t queue, std::uint32_t number) {
+    const bool is_write = random_() % 100 < options_.write_percent;
+    began_[queue][number] = now();
+    return session_.queue(queue).add(
+        number, {.type = is_write ? wire::kTypeOut : wire::kTypeIn,
+                 .sector = random_() % pieces_ * (options_.bytes / wire::kSectorSize),
+                 .bytes = options_.bytes,
+                 .device_writes = !is_write});
+  }
+
+  Result<void, Failure> fill() {
+    for (std::size_t queue = 0; queue < session_.queues(); ++queue) {
+      for (std::uint32_t number = 0; number < options_.depth; ++number) {
+        const auto added = start(queue, number);
+        if (!added) return std::unexpected(added.error());
+        if (!*added) return std::unexpected("the queue has no room for this depth");
+      }
+      session_.queue(queue).publish();
+    }
+    out_ = session_.queues() * options_.depth;
+    return {};
+  }
+
+  /// Takes what one queue has done and asks for as much again: whether there was anything.
+  Result<bool, Failure> collect(std::size_t queue) {
+    GuestDisk& disk = session_.queue(queue);
+    bool has_moved = false;
+    bool has_added = false;
+    while (true) {
+      const auto done = disk.poll();
+      if (!done) return std::unexpected(done.error());
+      if (!*done) break;
+      has_moved = true;
+      time_ = now();
+      if ((*done)->status != wire::kStatusOk) return std::unexpected("a request has failed");
+      outcome_.latencies.add(
+          static_cast<std::uint64_t>((time_ - began_[queue][(*done)->request]).count()));
+      if (time_ >= end_) {
+        --out_;
+        continue;
+      }
+      const auto added = start(queue, (*done)->request);
+      if (!added) return std::unexpected(added.error());
+      has_added = true;
+    }
+    if (has_added) disk.publish();
+    return has_moved;
+  }
+
+  Result<void, Failure> wait() {
+    if (options_.is_busy) {
+      if (now() > end_ + std::chrono::seconds(10)) return std::unexpected("the disk is stuck");
+      return {};
+    }
+    ++outcome_.waits;
+    if (auto waited = session_.wait(); !waited) return std::unexpected(waited.error());
+    return {};
+  }
+
+  DiskSession& session_;
+  const BenchOptions& options_;
+  const std::uint64_t pieces_;
+  std::minstd_rand random_{1};
+  std::vector<std::vector<Instant>> began_;
+  std::size_t out_ = 0;
+  Instant end_;
+  Instant time_;
+  Outcome outcome_;
+};
 
 }  // namespace
 
@@ -132,7 +167,7 @@ int run_blk_bench(const CommandOptions& command, const BenchOptions& options) {
                                       .queue_size = options.queue_size,
                                       .disk = {.depth = options.depth, .bytes = options.bytes}});
     if (!session) return complain(session.error());
-    const auto measured = measure(**session, options);
+    const auto measured = Measurement(**session, options).run();
     if (measured) {
       const Latencies& latencies = measured->latencies;
       const double seconds = std::chrono::duration<double>(measured->time).count();

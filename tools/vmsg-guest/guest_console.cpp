@@ -152,38 +152,52 @@ Result<std::optional<UsedBuffer>, Failure> GuestConsole::next_used(GuestPipe& pi
                                      used.error().value));
 }
 
-Result<bool, Failure> GuestConsole::turn(
-    const std::function<bool(std::span<const std::byte>)>& take) {
+Result<bool, Failure> GuestConsole::collect_sent(GuestPipe& pipe) {
+  bool is_busy = false;
+  while (true) {
+    const auto used = next_used(pipe);
+    if (!used) return std::unexpected(used.error());
+    if (!*used) return is_busy;
+    pipe.free.push_back((*used)->cookie);
+    if (&pipe == &transmit_) --unwritten_;
+    is_busy = true;
+  }
+}
+
+Result<bool, Failure> GuestConsole::collect_received(GuestPipe& pipe, const Taker& take) {
   std::array<std::byte, kPiece> bytes{};
   bool is_busy = false;
-  for (GuestPipe* pipe : {&transmit_, &control_transmit_}) {
-    while (true) {
-      const auto used = next_used(*pipe);
-      if (!used) return std::unexpected(used.error());
-      if (!*used) break;
-      pipe->free.push_back((*used)->cookie);
-      if (pipe == &transmit_) --unwritten_;
-      is_busy = true;
+  while (true) {
+    const auto used = next_used(pipe);
+    if (!used) return std::unexpected(used.error());
+    if (!*used) break;
+    const auto text = std::span(bytes).first(std::min((*used)->written, kPiece));
+    pipe.buffers->bytes().copy_out((*used)->cookie * kPiece, text);
+    pipe.free.push_back((*used)->cookie);
+    is_busy = true;
+    if (&pipe == &receive_) {
+      if (!take(text)) return std::unexpected("cannot write what the host says");
+    } else if (auto heard = hear(text); !heard) {
+      return std::unexpected(heard.error());
     }
   }
+  if (pipe.queue != nullptr && !pipe.free.empty()) {
+    if (auto offered = offer_all(pipe); !offered) return std::unexpected(offered.error());
+  }
+  return is_busy;
+}
+
+Result<bool, Failure> GuestConsole::turn(const Taker& take) {
+  bool is_busy = false;
+  for (GuestPipe* pipe : {&transmit_, &control_transmit_}) {
+    const auto moved = collect_sent(*pipe);
+    if (!moved) return moved;
+    is_busy = is_busy || *moved;
+  }
   for (GuestPipe* pipe : {&receive_, &control_receive_}) {
-    while (true) {
-      const auto used = next_used(*pipe);
-      if (!used) return std::unexpected(used.error());
-      if (!*used) break;
-      const auto text = std::span(bytes).first(std::min((*used)->written, kPiece));
-      pipe->buffers->bytes().copy_out((*used)->cookie * kPiece, text);
-      pipe->free.push_back((*used)->cookie);
-      is_busy = true;
-      if (pipe == &receive_) {
-        if (!take(text)) return std::unexpected("cannot write what the host says");
-      } else if (auto heard = hear(text); !heard) {
-        return std::unexpected(heard.error());
-      }
-    }
-    if (pipe->queue != nullptr && !pipe->free.empty()) {
-      if (auto offered = offer_all(*pipe); !offered) return std::unexpected(offered.error());
-    }
+    const auto moved = collect_received(*pipe, take);
+    if (!moved) return moved;
+    is_busy = is_busy || *moved;
   }
   return is_busy;
 }

@@ -32,13 +32,15 @@ class GuestConsole {
 
   /// Whether write() would take something.
   [[nodiscard]] bool can_write() const { return !transmit_.free.empty(); }
+  using Taker = std::function<bool(std::span<const std::byte>)>;
+
   /// At most kPiece bytes.
   Result<void, Failure> write(std::span<const std::byte> bytes);
   /// Whether the device has everything that was written.
   [[nodiscard]] bool is_written() const { return unwritten_ == 0; }
   /// What arrived is handed to `take`, buffers that came back are used again, and what the device
   /// says is answered. True when anything happened; if not, the device wakes the loop.
-  Result<bool, Failure> turn(const std::function<bool(std::span<const std::byte>)>& take);
+  Result<bool, Failure> turn(const Taker& take);
 
   /// Tells the device that nobody uses the port any more.
   Result<void, Failure> close_port();
@@ -48,6 +50,9 @@ class GuestConsole {
       : device_(device), port_(port), say_(std::move(say)) {}
 
   Result<void, Failure> set_up();
+  /// What the device has done with the buffers of one queue: whether there was anything.
+  Result<bool, Failure> collect_sent(GuestPipe& pipe);
+  Result<bool, Failure> collect_received(GuestPipe& pipe, const Taker& take);
   Result<void, Failure> make_pipe(GuestPipe& pipe, std::uint32_t index, Access access);
   Result<void, Failure> offer_all(GuestPipe& pipe);
   Result<void, Failure> tell(std::uint32_t port, std::uint16_t event, std::uint16_t value);

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 namespace vmsg::tool {
 
@@ -15,7 +16,13 @@ StopSignals::StopSignals() {
   if (fd_.is_open()) pthread_sigmask(SIG_BLOCK, &stop, nullptr);
 }
 
-StopSignals::~StopSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+StopSignals::~StopSignals() {
+  // What has been heard must not end the process after all.
+  signalfd_siginfo heard{};
+  while (fd_.is_open() && read(fd_.get(), &heard, sizeof(heard)) > 0) {
+  }
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
 
 bool StopSignals::is_raised() const {
   pollfd ready{.fd = fd_.get(), .events = POLLIN, .revents = 0};
