@@ -97,6 +97,7 @@ int create_guest(Toolstack& toolstack, const StopSignals& stop, const CreateOpti
                     fmt::format("cannot write to xenstore: {}", xen::to_string(marked.error())));
   }
   std::vector<DeviceSpec> specs;
+  specs.reserve(plan.devices.size());
   for (const PlannedDevice& device : plan.devices) specs.push_back(device.spec);
   const auto attached = toolstack.attach(*id, specs, std::chrono::seconds(options.timeout));
   if (!attached) {

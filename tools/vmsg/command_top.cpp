@@ -45,6 +45,7 @@ class OtherScreen {
 
 std::vector<std::string> names_of(Toolstack* toolstack, const std::vector<DeviceRates>& rates) {
   std::vector<std::string> names;
+  names.reserve(rates.size());
   for (const DeviceRates& device : rates) {
     names.push_back(toolstack != nullptr
                         ? toolstack->name_of(static_cast<xen::DomainId>(device.guest))

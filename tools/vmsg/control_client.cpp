@@ -50,41 +50,55 @@ Result<void, std::string> ControlClient::ask(const nlohmann::json& request) {
   return {};
 }
 
-Result<std::optional<nlohmann::json>, std::string> ControlClient::next(int cancel_fd) {
-  const auto failed = [&](std::string_view what) {
-    return std::unexpected(fmt::format("{}: {}", socket_, what));
-  };
-  std::size_t searched = 0;
-  for (;;) {
-    if (const auto end = received_.find('\n', searched); end != std::string::npos) {
-      auto line = nlohmann::json::parse(received_.substr(0, end), nullptr, false);
-      received_.erase(0, end + 1);
-      if (line.is_discarded() || !line.is_object()) return failed("an answer that is no JSON");
-      if (const auto error = line.find("error"); error != line.end() && error->is_string()) {
-        return std::unexpected("vmsgd: " + printable(error->get<std::string>(), 1024));
-      }
-      return line;
-    }
-    searched = received_.size();
-    if (received_.size() > kMaxLine) return failed("an answer without an end");
+std::unexpected<std::string> ControlClient::failed(std::string_view what) const {
+  return std::unexpected(fmt::format("{}: {}", socket_, what));
+}
 
-    pollfd ready[]{{.fd = fd_.get(), .events = POLLIN, .revents = 0},
-                   {.fd = cancel_fd, .events = POLLIN, .revents = 0}};
-    // Somebody who can cancel has all the time in the world.
-    const int count = poll(ready, 2, cancel_fd >= 0 ? -1 : kPatienceMs);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return failed(words_of_errno(errno));
-    if (count == 0) return failed("no answer within 10 s");
-    if (ready[1].revents != 0) return std::nullopt;
-    std::array<char, 65536> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
-    const ssize_t got = read(fd_.get(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return failed(words_of_errno(errno));
-    if (got == 0) {
-      if (received_.empty()) return std::nullopt;
-      return failed("the answer ends in the middle of a line");
-    }
+Result<std::optional<nlohmann::json>, std::string> ControlClient::take_line() {
+  const auto end = received_.find('\n', searched_);
+  if (end == std::string::npos) {
+    searched_ = received_.size();
+    return std::nullopt;
+  }
+  auto line = nlohmann::json::parse(received_.substr(0, end), nullptr, false);
+  received_.erase(0, end + 1);
+  searched_ = 0;
+  if (line.is_discarded() || !line.is_object()) return failed("an answer that is no JSON");
+  if (const auto error = line.find("error"); error != line.end() && error->is_string()) {
+    return std::unexpected("vmsgd: " + printable(error->get<std::string>(), 1024));
+  }
+  return line;
+}
+
+Result<ControlClient::Received, std::string> ControlClient::receive(int cancel_fd) {
+  pollfd ready[]{{.fd = fd_.get(), .events = POLLIN, .revents = 0},
+                 {.fd = cancel_fd, .events = POLLIN, .revents = 0}};
+  // Somebody who can cancel has all the time in the world.
+  const int count = poll(ready, 2, cancel_fd >= 0 ? -1 : kPatienceMs);
+  if (count < 0 && errno == EINTR) return Received::kSome;
+  if (count < 0) return failed(words_of_errno(errno));
+  if (count == 0) return failed("no answer within 10 s");
+  if (ready[1].revents != 0) return Received::kEnd;
+  std::array<char, 65536> buffer;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
+  const ssize_t got = read(fd_.get(), buffer.data(), buffer.size());
+  if (got < 0 && errno == EINTR) return Received::kSome;
+  if (got < 0) return failed(words_of_errno(errno));
+  if (got > 0) {
     received_.append(buffer.data(), static_cast<std::size_t>(got));
+    return Received::kSome;
+  }
+  if (received_.empty()) return Received::kEnd;
+  return failed("the answer ends in the middle of a line");
+}
+
+Result<std::optional<nlohmann::json>, std::string> ControlClient::next(int cancel_fd) {
+  for (;;) {
+    auto line = take_line();
+    if (!line || *line) return line;
+    if (received_.size() > kMaxLine) return failed("an answer without an end");
+    const auto received = receive(cancel_fd);
+    if (!received) return std::unexpected(received.error());
+    if (*received == Received::kEnd) return std::nullopt;
   }
 }
 

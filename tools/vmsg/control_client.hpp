@@ -1,9 +1,12 @@
 // The client of vmsgd's control socket: a line of JSON asks, lines of JSON answer.
 #pragma once
 
+#include <cstdint>
+#include <expected>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "devices/file_descriptor.hpp"
 #include "tools/vmsg/control_socket.hpp"
@@ -26,9 +29,17 @@ class ControlClient {
   ControlClient(std::string socket, FileDescriptor fd)
       : socket_(std::move(socket)), fd_(std::move(fd)) {}
 
+  enum class Received : std::uint8_t { kSome, kEnd };
+
+  [[nodiscard]] std::unexpected<std::string> failed(std::string_view what) const;
+  /// A whole line of what was received; nullopt when there is none yet.
+  [[nodiscard]] Result<std::optional<nlohmann::json>, std::string> take_line();
+  [[nodiscard]] Result<Received, std::string> receive(int cancel_fd);
+
   std::string socket_;
   FileDescriptor fd_;
   std::string received_;
+  std::size_t searched_ = 0;  // so much of it has no end of a line
 };
 
 /// {"command":"status"}, asked and answered.

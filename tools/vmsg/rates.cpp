@@ -109,8 +109,13 @@ std::vector<DeviceRates> rates_between(const json& before, const json& after, do
     }
     rates.push_back(std::move(device));
   }
-  std::ranges::stable_sort(rates, std::ranges::greater{}, [](const DeviceRates& device) {
-    return std::pair(device.operations.value_or(0), device.bytes.value_or(0));
+  // The busiest first; those alike in the order of their numbers.
+  std::ranges::sort(rates, [](const DeviceRates& a, const DeviceRates& b) {
+    const auto key = [](const DeviceRates& device) {
+      return std::tuple(-device.operations.value_or(0), -device.bytes.value_or(0), device.guest,
+                        device.bus, device.device);
+    };
+    return key(a) < key(b);
   });
   return rates;
 }

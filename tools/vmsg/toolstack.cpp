@@ -170,48 +170,76 @@ Result<std::vector<xen::DomainId>, AttachFailure> Toolstack::find_backends(
   return backends;
 }
 
+namespace {
+
+/// One attempt to write all devices of a guest, within a transaction.
+class DeviceWriting {
+ public:
+  DeviceWriting(xen::DomainId guest, std::span<const DeviceSpec> specs,
+                std::span<const xen::DomainId> backends)
+      : guest_(guest), specs_(specs), backends_(backends) {}
+
+  Result<void, xen::XenError> run(xen::Transaction& store) {
+    devices_.clear();
+    leaving_.reset();
+    auto buses = GuestBuses::read(store, guest_);
+    if (!buses) return std::unexpected(buses.error());
+    std::set<xen::BusId> used;
+    for (std::size_t i = 0; i < specs_.size(); ++i) {
+      auto made = write_one(store, *buses, i);
+      if (!made) return made;
+      used.insert(devices_.back().bus);
+    }
+    for (const xen::BusId& bus : used) {
+      auto noted = store.write_number(bus.devices_directory() / "next", buses->next());
+      if (!noted) return noted;
+    }
+    return {};
+  }
+
+  [[nodiscard]] const std::vector<xen::DeviceNodeId>& devices() const { return devices_; }
+  /// A bus that somebody has just ended: the reason of a failure, if there is one.
+  [[nodiscard]] const std::optional<xen::BusId>& leaving() const { return leaving_; }
+
+ private:
+  Result<void, xen::XenError> write_one(xen::Transaction& store, GuestBuses& buses,
+                                        std::size_t index) {
+    const auto bus = buses.bus_to(store, backends_[index]);
+    if (!bus) return std::unexpected(bus.error());
+    const auto online = xen::read_online(store, *bus);
+    if (!online) return std::unexpected(online.error());
+    if (!*online) {
+      leaving_ = *bus;
+      return std::unexpected(xen::XenError{xen::XenCall::kStoreWrite, EBUSY, guest_});
+    }
+    devices_.push_back({*bus, buses.take_device_number()});
+    return xen::create_device(store, devices_.back(), specs_[index].type, specs_[index].parameters);
+  }
+
+  xen::DomainId guest_;
+  std::span<const DeviceSpec> specs_;
+  std::span<const xen::DomainId> backends_;
+  std::vector<xen::DeviceNodeId> devices_;
+  std::optional<xen::BusId> leaving_;
+};
+
+}  // namespace
+
 Result<std::vector<xen::DeviceNodeId>, AttachFailure> Toolstack::write_devices(
     xen::DomainId guest, std::span<const DeviceSpec> specs) {
   const auto backends = find_backends(guest, specs);
   if (!backends) return std::unexpected(backends.error());
   constexpr int kMostAttempts = 3;
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    std::vector<xen::DeviceNodeId> devices;
-    std::optional<xen::BusId> leaving;  // a bus that somebody has just ended
+    DeviceWriting writing(guest, specs, *backends);
     const auto written =
-        store_->transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
-          devices.clear();
-          leaving.reset();
-          auto buses = GuestBuses::read(store, guest);
-          if (!buses) return std::unexpected(buses.error());
-          std::set<xen::BusId> used;
-          for (std::size_t i = 0; i < specs.size(); ++i) {
-            const auto bus = buses->bus_to(store, (*backends)[i]);
-            if (!bus) return std::unexpected(bus.error());
-            const auto online = xen::read_online(store, *bus);
-            if (!online) return std::unexpected(online.error());
-            if (!*online) {
-              leaving = *bus;
-              return std::unexpected(xen::XenError{xen::XenCall::kStoreWrite, EBUSY, guest});
-            }
-            devices.push_back({*bus, buses->take_device_number()});
-            used.insert(*bus);
-            auto made =
-                xen::create_device(store, devices.back(), specs[i].type, specs[i].parameters);
-            if (!made) return made;
-          }
-          for (const xen::BusId& bus : used) {
-            auto noted = store.write_number(bus.devices_directory() / "next", buses->next());
-            if (!noted) return noted;
-          }
-          return {};
-        });
-    if (written) return devices;
-    if (!leaving) {
+        store_->transact([&](xen::Transaction& store) { return writing.run(store); });
+    if (written) return writing.devices();
+    if (!writing.leaving()) {
       return std::unexpected(
           AttachFailure{std::nullopt, words("write the devices to xenstore", written.error())});
     }
-    retire_bus(*leaving);
+    retire_bus(*writing.leaving());
   }
   return std::unexpected(AttachFailure{std::nullopt, "the bus is being removed; try again"});
 }
@@ -225,6 +253,7 @@ Result<std::vector<xen::DeviceNodeId>, AttachFailure> Toolstack::attach(
   std::set<xen::BusId> buses;
   for (const xen::DeviceNodeId& device : *devices) buses.insert(device.bus);
   std::vector<xen::Path> paths;
+  paths.reserve(buses.size());
   for (const xen::BusId& bus : buses) paths.push_back(bus.devices_directory());
 
   std::optional<AttachFailure> failure;

@@ -258,6 +258,7 @@ void WatchService::attach_waiting(xen::DomainId id, Guest& guest) {
       continue;
     }
     std::vector<DeviceSpec> specs;
+    specs.reserve(part.devices.size());
     for (const PlannedDevice& device : part.devices) specs.push_back(device.spec);
     auto written = toolstack_.write_devices(id, specs);
     if (!written) return give_up(id, guest, written.error().what);
