@@ -112,6 +112,7 @@ std::vector<std::uint32_t> RawDriver::features(std::uint32_t block, std::uint32_
   const auto response = request<GetDeviceFeaturesResponse>(
       GetDeviceFeaturesRequest{.block_index = block, .num_blocks = count});
   std::vector<std::uint32_t> words;
+  words.reserve(response.words.size());
   for (std::uint32_t i = 0; i < response.words.size(); ++i) words.push_back(response.words[i]);
   return words;
 }
