@@ -41,6 +41,7 @@ Backend::Backend(boost::asio::io_context& context, const BackendOptions& options
       log_(std::move(log)),
       on_failed_(std::move(on_failed)),
       regions_(options.limits.region_pages),
+      catalog_(options.scripts),
       maker_(context, catalog_) {}
 
 Backend::~Backend() = default;

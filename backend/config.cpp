@@ -89,6 +89,16 @@ std::optional<std::string> take_socket(const toml::node& node, Config& config) {
   return std::nullopt;
 }
 
+std::optional<std::string> take_scripts(const toml::node& node, Config& config) {
+  const auto value = node.value_exact<std::string>();
+  if (!value || (!value->empty() && !value->starts_with('/'))) {
+    return fmt::format("'{}' is not allowed: a path that begins with /, or nothing", shown(node));
+  }
+  config.scripts = *value;
+  while (config.scripts.size() > 1 && config.scripts.ends_with('/')) config.scripts.pop_back();
+  return std::nullopt;
+}
+
 std::optional<std::string> take_metrics(const toml::node& node, Config& config) {
   const auto value = node.value_exact<std::string>();
   if (value && value->empty()) {
@@ -113,6 +123,7 @@ const std::vector<Key>& keys() {
       {"", "log_level", one_of(&Config::log_level, {"error", "warning", "info", "debug"})},
       {"", "socket", take_socket},
       {"metrics", "listen", take_metrics},
+      {"net", "scripts", take_scripts},
       {kLimits, "buses_per_guest", limit(&Limits::buses_per_guest, 1, 64)},
       {kLimits, "devices_per_bus", limit(&Limits::devices_per_bus, 1, 4096)},
       {kLimits, "queues_per_device", limit(&Limits::queues_per_device, 1, 1024)},

@@ -35,6 +35,8 @@ TEST(Config, EveryKeyArrives) {
 workers = 7
 log_level = "debug"
 socket = "/run/x"
+[net]
+scripts = "/run/scripts/"
 [metrics]
 listen = "127.0.0.1:9120"
 [limits]
@@ -57,6 +59,7 @@ eject_timeout_s = 12
   EXPECT_EQ(config->workers, 7U);
   EXPECT_EQ(config->log_level, "debug");
   EXPECT_EQ(config->socket, "/run/x");
+  EXPECT_EQ(config->scripts, "/run/scripts");
   EXPECT_EQ(config->metrics_listen, "127.0.0.1:9120");
   const Limits& limits = config->limits;
   EXPECT_EQ(limits.buses_per_guest, 1U);
