@@ -21,6 +21,11 @@ target_compile_options(vmsg_warnings INTERFACE
   -Wformat=2 $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual>
   $<$<BOOL:${VMSG_WERROR}>:-Werror>)
 
+if(VMSG_SANITIZE)
+  # What GCC adds to the code for them makes it see uses that are none; other builds warn of real ones.
+  target_compile_options(vmsg_warnings INTERFACE -Wno-maybe-uninitialized)
+endif()
+
 add_library(vmsg_base INTERFACE)
 target_include_directories(vmsg_base INTERFACE ${PROJECT_SOURCE_DIR})
 target_link_libraries(vmsg_base INTERFACE Threads::Threads)
