@@ -143,7 +143,7 @@ void FakeNbdServer::listen_on_path() {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path_.copy(std::data(address.sun_path), sizeof(address.sun_path) - 1);
-  // SAFETY: the socket calls take every address by this type.
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): SAFETY: as unix(7) has it.
   const auto* const plain = reinterpret_cast<const sockaddr*>(&address);
   EXPECT_EQ(bind(listener, plain, sizeof(address)), 0) << path_;
   EXPECT_EQ(listen(listener, 16), 0);
