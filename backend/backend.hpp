@@ -24,6 +24,7 @@ struct BackendOptions {
   unsigned workers = 1;
   Limits limits;
   PollPolicy::Options polling;
+  net::NetworkScripts* scripts = nullptr;  // outlives the backend
 };
 
 class Backend {

@@ -118,6 +118,7 @@ Result<void, std::string> BusLink::attach(std::uint16_t number, ServedDevice& de
                                  .memory = memory_,
                                  .workers = environment_.workers,
                                  .guest = {.domain = id_.driver_domain, .regions = &regions_},
+                                 .budget = environment_.budget,
                                  .max_queues = environment_.limits.queues_per_device},
       std::move(log));
   const auto attached =

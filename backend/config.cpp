@@ -68,6 +68,12 @@ Taker limit(std::uint32_t Limits::* member, std::uint32_t least, std::uint32_t m
   });
 }
 
+Taker rate(std::uint64_t GuestRates::* member) {
+  return number(0, std::int64_t{1} << 40, [member](Config& config, std::int64_t value) {
+    config.limits.rates.*member = static_cast<std::uint64_t>(value);
+  });
+}
+
 Taker one_of(std::string Config::* member, std::vector<std::string_view> words) {
   return [member, words = std::move(words)](const toml::node& node,
                                             Config& config) -> std::optional<std::string> {
@@ -86,6 +92,16 @@ std::optional<std::string> take_socket(const toml::node& node, Config& config) {
     return fmt::format("'{}' is not allowed: a path that begins with /", shown(node));
   }
   config.socket = *value;
+  return std::nullopt;
+}
+
+std::optional<std::string> take_scripts(const toml::node& node, Config& config) {
+  const auto value = node.value_exact<std::string>();
+  if (!value || (!value->empty() && !value->starts_with('/'))) {
+    return fmt::format("'{}' is not allowed: a path that begins with /, or nothing", shown(node));
+  }
+  config.scripts = *value;
+  while (config.scripts.size() > 1 && config.scripts.ends_with('/')) config.scripts.pop_back();
   return std::nullopt;
 }
 
@@ -113,6 +129,7 @@ const std::vector<Key>& keys() {
       {"", "log_level", one_of(&Config::log_level, {"error", "warning", "info", "debug"})},
       {"", "socket", take_socket},
       {"metrics", "listen", take_metrics},
+      {"net", "scripts", take_scripts},
       {kLimits, "buses_per_guest", limit(&Limits::buses_per_guest, 1, 64)},
       {kLimits, "devices_per_bus", limit(&Limits::devices_per_bus, 1, 4096)},
       {kLimits, "queues_per_device", limit(&Limits::queues_per_device, 1, 1024)},
@@ -124,6 +141,8 @@ const std::vector<Key>& keys() {
       {kLimits, "max_message_size",
        limit(&Limits::max_message_size, VIRTIO_MSG_RECOMMENDED_MAX_SIZE, 4096)},
       {kLimits, "messages_per_turn", limit(&Limits::frames_per_turn, 1, 1024)},
+      {kLimits, "requests_per_second", rate(&GuestRates::requests_per_second)},
+      {kLimits, "bytes_per_second", rate(&GuestRates::bytes_per_second)},
       {kLimits, "held_reset_ms",
        number(10, 60'000,
               [](Config& config, std::int64_t value) {

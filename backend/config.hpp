@@ -19,7 +19,8 @@ struct Config {
   unsigned workers = 1;
   std::string log_level = "info";
   std::string socket = "/run/vmsg/vmsgd.sock";
-  std::string metrics_listen;  // see metrics_address.hpp
+  std::string metrics_listen;                // see metrics_address.hpp
+  std::string scripts = "/etc/xen/scripts";  // where scripts of network devices may be
   Limits limits;
 };
 

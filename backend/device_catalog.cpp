@@ -45,8 +45,9 @@ Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create_net(
       context.bus == 0 ? fmt::format("{}.{}", context.guest, context.number)
                        : fmt::format("{}.{}.{}", context.guest, context.bus, context.number);
   if (!options->mac) options->mac = net::default_mac(place);
-  auto host = options->socket.empty() ? net::TapHost::open(*options, "vmsg" + place, background_)
-                                      : net::StreamHost::open(*options);
+  auto host = options->socket.empty()
+                  ? net::TapHost::open(*options, "vmsg" + place, background_, scripts_)
+                  : net::StreamHost::open(*options);
   if (!host) return std::unexpected(host.error());
   return std::make_unique<net::NetDevice>(*options, *options->mac, std::move(*host));
 }

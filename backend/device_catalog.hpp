@@ -9,6 +9,7 @@
 
 #include "devices/background_thread.hpp"
 #include "devices/device_parameters.hpp"
+#include "devices/net/network_script.hpp"
 #include "devices/queue_service.hpp"
 #include "devices/rng/entropy_source.hpp"
 #include "transport/result.hpp"
@@ -22,9 +23,12 @@ struct DeviceContext {
   std::uint16_t number = 0;
 };
 
-/// Its one member may be called on any thread.
+/// create() may be called on any thread.
 class DeviceCatalog {
  public:
+  /// `scripts` outlives it; null: there are none to be had.
+  explicit DeviceCatalog(net::NetworkScripts* scripts) : scripts_(scripts) {}
+
   /// Opens what stands behind the device, which may take a while. The error says in words what is
   /// wrong with which parameter, and what is allowed.
   [[nodiscard]] Result<std::unique_ptr<ServedDevice>, std::string> create(
@@ -34,6 +38,7 @@ class DeviceCatalog {
   [[nodiscard]] Result<std::unique_ptr<ServedDevice>, std::string> create_net(
       const DeviceParameters& parameters, const DeviceContext& context);
 
+  net::NetworkScripts* scripts_;
   BackgroundThread background_;
   rng::KernelEntropy entropy_;
 };

@@ -22,6 +22,7 @@
 #include "backend/metrics_server.hpp"
 #include "backend/metrics_text.hpp"
 #include "backend/privileges.hpp"
+#include "backend/script_helper.hpp"
 #include "backend/systemd.hpp"
 
 namespace {
@@ -79,6 +80,14 @@ Result<Listeners, std::string> open_listeners(const Options& options, const vmsg
   auto metrics = open_metrics(options, owner);
   if (!metrics) return std::unexpected(metrics.error());
   return Listeners{std::move(*control), std::move(*metrics)};
+}
+
+/// None if there is no such folder: no script can be there.
+Result<std::unique_ptr<vmsg::ScriptHelper>, std::string> start_script_helper(
+    const std::string& folder) {
+  std::error_code ignored;
+  if (folder.empty() || !std::filesystem::is_directory(folder, ignored)) return nullptr;
+  return vmsg::ScriptHelper::start(folder);
 }
 
 /// Before there is a second thread.
@@ -175,6 +184,9 @@ int run(const Options& options, const vmsg::Log& log) {
     if (!found) return fail("--user: " + found.error());
     account = std::move(*found);
   }
+  // Before anything is open that it should not have.
+  auto scripts = start_script_helper(options.config.scripts);
+  if (!scripts) return fail(scripts.error());
   auto listeners = open_listeners(options, log, account);
   if (!listeners) return fail(listeners.error());
 
@@ -183,7 +195,8 @@ int run(const Options& options, const vmsg::Log& log) {
   auto backend = vmsg::Backend::create(context,
                                        {.workers = options.config.workers,
                                         .limits = options.config.limits,
-                                        .polling = options.polling},
+                                        .polling = options.polling,
+                                        .scripts = scripts->get()},
                                        log, [&](const std::string& why) {
                                          status = fail(why);
                                          context.stop();

@@ -79,24 +79,32 @@ Result<bool, std::string> InterfaceControl::is_up(const std::string& interface) 
   return (request.ifr_flags & IFF_UP) != 0;
 }
 
-InterfaceControl::Done InterfaceControl::add_to_bridge(const std::string& bridge,
-                                                       const std::string& interface) const {
-  const unsigned index = if_nametoindex(interface.c_str());
-  if (index == 0) return std::unexpected(fmt::format("there is no interface {}", interface));
+InterfaceControl::Done InterfaceControl::check_bridge(const std::string& bridge) const {
   if (if_nametoindex(bridge.c_str()) == 0) {
     return std::unexpected(fmt::format("bridge='{}': there is no such interface", bridge));
   }
+  // No interface has the number 0: a bridge says so, anything else does not know what is meant.
   ifreq request = request_for(bridge);
-  request.ifr_ifindex = static_cast<int>(index);
-  if (ioctl(socket_.get(), SIOCBRADDIF, &request) == 0) return {};
+  request.ifr_ifindex = 0;
+  if (ioctl(socket_.get(), SIOCBRDELIF, &request) == 0 || errno == EINVAL) return {};
   const int error = errno;
-  if (error == EOPNOTSUPP || error == ENOTTY || error == EINVAL) {
+  if (error == EOPNOTSUPP || error == ENOTTY) {
     return std::unexpected(fmt::format(
         "bridge='{}': it is no bridge of the Linux kernel; other switches need script=...",
         bridge));
   }
+  return std::unexpected(fmt::format("bridge='{}': {}", bridge, words(error)));
+}
+
+InterfaceControl::Done InterfaceControl::add_to_bridge(const std::string& bridge,
+                                                       const std::string& interface) const {
+  const unsigned index = if_nametoindex(interface.c_str());
+  if (index == 0) return std::unexpected(fmt::format("there is no interface {}", interface));
+  ifreq request = request_for(bridge);
+  request.ifr_ifindex = static_cast<int>(index);
+  if (ioctl(socket_.get(), SIOCBRADDIF, &request) == 0) return {};
   return std::unexpected(
-      fmt::format("bridge='{}': cannot add {}: {}", bridge, interface, words(error)));
+      fmt::format("bridge='{}': cannot add {}: {}", bridge, interface, words(errno)));
 }
 
 }  // namespace vmsg::net

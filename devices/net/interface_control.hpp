@@ -23,6 +23,8 @@ class InterfaceControl {
   [[nodiscard]] Done set_mac(const std::string& interface, const MacAddress& mac) const;
   [[nodiscard]] Done bring_up(const std::string& interface) const;
   [[nodiscard]] Result<bool, std::string> is_up(const std::string& interface) const;
+  /// Whether it is a bridge of the kernel's.
+  [[nodiscard]] Done check_bridge(const std::string& bridge) const;
   [[nodiscard]] Done add_to_bridge(const std::string& bridge, const std::string& interface) const;
 
  private:

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "devices/net/net_protocol.hpp"
+#include "devices/net/network_script.hpp"
 
 namespace vmsg::net {
 namespace {
@@ -40,6 +41,20 @@ std::string absolute_path(ParameterReader& reader, std::string_view parameter,
   if (!path->starts_with('/') || path->size() > longest) {
     reader.complain(fmt::format("{}='{}': an absolute path of at most {} characters is allowed",
                                 parameter, *path, longest));
+  }
+  return *path;
+}
+
+std::string script(ParameterReader& reader) {
+  const auto path = reader.text("script");
+  if (!path) return {};
+  const std::string_view name = std::string_view(*path).substr(path->rfind('/') + 1);
+  if (!name.starts_with(kScriptPrefix) || name == kScriptPrefix) {
+    reader.complain(
+        fmt::format("script='{}': the name of a file in the backend's folder of scripts is "
+                    "allowed, which begins "
+                    "with {}",
+                    *path, kScriptPrefix));
   }
   return *path;
 }
@@ -95,7 +110,7 @@ Result<NetOptions, std::string> parse_options(const DeviceParameters& parameters
   options.offloads = reader.flag("offloads", true);
   options.bridge = interface_name(reader, "bridge");
   options.vifname = interface_name(reader, "vifname");
-  options.script = absolute_path(reader, "script", 4095);
+  options.script = script(reader);
   options.ip = reader.text("ip").value_or("");
   options.socket = absolute_path(reader, "socket", kMaxSocketPath);
   check_combination(reader, options);

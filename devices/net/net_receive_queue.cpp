@@ -47,7 +47,7 @@ void NetReceiveQueue::take(std::span<Chain> chains, const GuestRef&, CopyBatch&,
 }
 
 std::optional<ServiceFault> NetReceiveQueue::start(Nanoseconds) {
-  if (has_bad_buffer_) return ServiceFault::kBadRequest;
+  if (has_bad_buffer_) return fault(ServiceFault::kBadRequest);
   if (buffers_.size() > receiver_->received()) {
     receiver_->request(buffers_.size() - receiver_->received());
   }
@@ -139,7 +139,7 @@ NetReceiveQueue::Placing NetReceiveQueue::place(std::span<std::byte> frame, cons
 std::optional<ServiceFault> NetReceiveQueue::retire(DeviceQueue& queue) {
   for (; buffers_used_ > 0; --buffers_used_) {
     Buffer& buffer = buffers_.front();
-    if (buffer.outcome != CopyOutcome::kOk) return ServiceFault::kNotGranted;
+    if (buffer.outcome != CopyOutcome::kOk) return fault(ServiceFault::kNotGranted);
     queue.complete(std::move(buffer.chain), buffer.written);
     buffers_.pop();
   }
@@ -159,8 +159,17 @@ std::optional<ServiceFault> NetReceiveQueue::retire(DeviceQueue& queue) {
   return std::nullopt;
 }
 
+ServiceFault NetReceiveQueue::fault(ServiceFault why) {
+  lose_carrier();  // nobody takes frames until the reset
+  return why;
+}
+
+void NetReceiveQueue::lose_carrier() {
+  if (leads_ && std::exchange(is_live_, false)) state_.set_carrier(false);
+}
+
 void NetReceiveQueue::abandon() {
-  if (leads_ && is_live_) state_.set_carrier(false);
+  lose_carrier();
   receiver_->stop();
   buffers_.clear();
   buffers_used_ = 0;

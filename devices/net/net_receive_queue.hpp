@@ -57,6 +57,9 @@ class NetReceiveQueue final : public QueueService, private FrameListener {
   Placing place(std::span<std::byte> frame, const GuestRef& guest, CopyBatch& give);
 
   QueueWaker& waker_;
+  ServiceFault fault(ServiceFault why);
+  void lose_carrier();
+
   NetState& state_;
   PairCounters& counters_;
   const bool mergeable_;

@@ -1,10 +1,11 @@
 #include "devices/net/tap_host.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "devices/net/interface_control.hpp"
 #include "devices/net/net_protocol.hpp"
-#include "devices/net/network_script.hpp"
 #include "devices/net/tap_frames.hpp"
 
 namespace vmsg::net {
@@ -14,47 +15,57 @@ namespace {
 // not take it for its own.
 constexpr MacAddress kPortAddress{{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
-/// The stock scripts take an interface of this kind for what a device model made.
 ScriptCall script_call(const NetOptions& options, const std::string& tap, std::uint16_t mtu,
                        const std::string& command) {
-  return {.path = options.script,
-          .arguments = {command, "type_if=tap"},
-          .environment = {{"INTERFACE", tap},
-                          {"vif", tap},
-                          {"bridge", options.bridge},
-                          {"mac", options.mac ? to_string(*options.mac) : ""},
-                          {"ip", options.ip},
-                          {"mtu", std::to_string(mtu)}}};
+  return {.script = options.script,
+          .command = command,
+          .variables = {{"INTERFACE", tap},
+                        {"vif", tap},
+                        {"bridge", options.bridge},
+                        {"mac", options.mac ? to_string(*options.mac) : ""},
+                        {"ip", options.ip},
+                        {"mtu", std::to_string(mtu)}}};
 }
 
 /// Leaves it to a script. Returns the MTU.
 Result<std::uint16_t, std::string> attach_by_script(const NetOptions& options,
                                                     const InterfaceControl& control,
-                                                    const std::string& tap) {
+                                                    const std::string& tap,
+                                                    NetworkScripts* scripts) {
+  if (scripts == nullptr) {
+    return std::unexpected(fmt::format(
+        "script='{}': vmsgd runs no scripts (net.scripts in vmsgd.toml names no folder that is "
+        "there)",
+        options.script));
+  }
   if (options.mtu) {
     if (auto done = control.set_mtu(tap, *options.mtu); !done) return std::unexpected(done.error());
   }
   const auto mtu = control.mtu(tap);
   if (!mtu) return mtu;
-  if (auto done = run_script(script_call(options, tap, *mtu, "add")); !done) {
+  if (auto done = scripts->run(script_call(options, tap, *mtu, "add")); !done) {
     return std::unexpected(done.error());
   }
   return control.mtu(tap);
 }
 
 /// What xl does with a vif. Returns the MTU.
-Result<std::uint16_t, std::string> attach(const NetOptions& options, const std::string& tap) {
+Result<std::uint16_t, std::string> attach(const NetOptions& options, const std::string& tap,
+                                          NetworkScripts* scripts) {
   const auto control = InterfaceControl::open();
   if (!control) return std::unexpected(control.error());
-  if (!options.script.empty()) return attach_by_script(options, *control, tap);
+  if (!options.script.empty()) return attach_by_script(options, *control, tap, scripts);
   if (!options.bridge.empty()) {
+    if (auto done = control->check_bridge(options.bridge); !done) {
+      return std::unexpected(done.error());
+    }
     if (auto done = control->set_mac(tap, kPortAddress); !done)
       return std::unexpected(done.error());
   }
   auto mtu = options.mtu;
   if (!mtu && !options.bridge.empty()) {
     const auto of_bridge = control->mtu(options.bridge);
-    if (!of_bridge) return std::unexpected("bridge=...: " + of_bridge.error());
+    if (!of_bridge) return std::unexpected(of_bridge.error());
     mtu = *of_bridge;
   }
   if (mtu) {
@@ -77,17 +88,22 @@ Result<std::uint16_t, std::string> attach(const NetOptions& options, const std::
 
 Result<std::unique_ptr<NetHost>, std::string> TapHost::open(const NetOptions& options,
                                                             const std::string& name,
-                                                            BackgroundThread& background) {
+                                                            BackgroundThread& background,
+                                                            NetworkScripts* scripts) {
   auto tap = TapInterface::open(options.vifname.empty() ? name : options.vifname, options.queues);
   if (!tap) return std::unexpected(tap.error());
-  const auto mtu = attach(options, tap->name());
+  const auto mtu = attach(options, tap->name(), scripts);
   if (!mtu) return std::unexpected(mtu.error());
-  return std::unique_ptr<NetHost>(new TapHost(options, std::move(*tap), background, *mtu));
+  return std::unique_ptr<NetHost>(new TapHost(options, std::move(*tap), background, scripts, *mtu));
 }
 
 TapHost::TapHost(const NetOptions& options, TapInterface tap, BackgroundThread& background,
-                 std::uint16_t mtu)
-    : options_(options), tap_(std::move(tap)), background_(background), mtu_(mtu) {
+                 NetworkScripts* scripts, std::uint16_t mtu)
+    : options_(options),
+      tap_(std::move(tap)),
+      background_(background),
+      scripts_(scripts),
+      mtu_(mtu) {
   if (!options_.offloads) return;
   for (const NetFeature feature :
        {NetFeature::kCsum, NetFeature::kGuestCsum, NetFeature::kGuestTso4, NetFeature::kGuestTso6,
@@ -105,8 +121,8 @@ TapHost::TapHost(const NetOptions& options, TapInterface tap, BackgroundThread& 
 TapHost::~TapHost() {
   background_.drain();  // a task may still be at the interface
   // The interface goes with us, whatever a script says to that.
-  if (!options_.script.empty()) {
-    static_cast<void>(run_script(script_call(options_, tap_.name(), mtu_, "remove")));
+  if (!options_.script.empty() && scripts_ != nullptr) {
+    static_cast<void>(scripts_->run(script_call(options_, tap_.name(), mtu_, "remove")));
   }
 }
 

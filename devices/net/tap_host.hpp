@@ -10,6 +10,7 @@
 #include "devices/background_thread.hpp"
 #include "devices/net/frame_io.hpp"
 #include "devices/net/net_options.hpp"
+#include "devices/net/network_script.hpp"
 #include "devices/net/tap_interface.hpp"
 #include "transport/result.hpp"
 
@@ -18,10 +19,11 @@ namespace vmsg::net {
 class TapHost final : public NetHost {
  public:
   /// Makes the interface and attaches it. `name`: what the interface is called unless the options
-  /// say. `background` outlives it.
+  /// say. `background` and `scripts` outlive it; without scripts there are none to be had.
   static Result<std::unique_ptr<NetHost>, std::string> open(const NetOptions& options,
                                                             const std::string& name,
-                                                            BackgroundThread& background);
+                                                            BackgroundThread& background,
+                                                            NetworkScripts* scripts);
   ~TapHost() override;
 
   FeatureSet offloads() const override { return offloads_; }
@@ -43,11 +45,12 @@ class TapHost final : public NetHost {
 
  private:
   TapHost(const NetOptions& options, TapInterface tap, BackgroundThread& background,
-          std::uint16_t mtu);
+          NetworkScripts* scripts, std::uint16_t mtu);
 
   const NetOptions options_;
   TapInterface tap_;  // its settings are the background thread's
   BackgroundThread& background_;
+  NetworkScripts* scripts_;
   FeatureSet offloads_;
   std::uint16_t mtu_;
 

@@ -35,6 +35,8 @@ TEST(Config, EveryKeyArrives) {
 workers = 7
 log_level = "debug"
 socket = "/run/x"
+[net]
+scripts = "/run/scripts/"
 [metrics]
 listen = "127.0.0.1:9120"
 [limits]
@@ -47,6 +49,8 @@ region_pages_per_bus = 6
 max_ring_page_order = 7
 max_message_size = 300
 messages_per_turn = 9
+requests_per_second = 1000
+bytes_per_second = 1000000
 held_reset_ms = 10
 device_wait_ms = 11
 eject_timeout_s = 12
@@ -57,6 +61,7 @@ eject_timeout_s = 12
   EXPECT_EQ(config->workers, 7U);
   EXPECT_EQ(config->log_level, "debug");
   EXPECT_EQ(config->socket, "/run/x");
+  EXPECT_EQ(config->scripts, "/run/scripts");
   EXPECT_EQ(config->metrics_listen, "127.0.0.1:9120");
   const Limits& limits = config->limits;
   EXPECT_EQ(limits.buses_per_guest, 1U);
@@ -68,6 +73,8 @@ eject_timeout_s = 12
   EXPECT_EQ(limits.max_ring_page_order, 7U);
   EXPECT_EQ(limits.max_message_size, 300U);
   EXPECT_EQ(limits.frames_per_turn, 9U);
+  EXPECT_EQ(limits.rates.requests_per_second, 1000U);
+  EXPECT_EQ(limits.rates.bytes_per_second, 1'000'000U);
   EXPECT_EQ(limits.held_reset, std::chrono::milliseconds(10));
   EXPECT_EQ(limits.device_wait, std::chrono::milliseconds(11));
   EXPECT_EQ(limits.eject_timeout, std::chrono::seconds(12));
@@ -77,7 +84,7 @@ TEST(Config, UnknownKeyAtTheTop) {
   EXPECT_THAT(
       errors_of("\nworker = 2\n"),
       ElementsAre("f:2: worker: there is no such key; there are workers, log_level, socket, "
-                  "metrics, limits"));
+                  "metrics, net, limits"));
 }
 
 TEST(Config, UnknownKeyInATable) {

@@ -238,6 +238,8 @@ Result<std::optional<UsedBuffer>, Failure> GuestDevice::poll_used(GuestQueue& qu
 
 Result<bool, Failure> GuestDevice::wait_any(std::span<GuestQueue* const> queues,
                                             std::chrono::nanoseconds patience) {
+  if (!link_.failure().empty()) return std::unexpected(link_.failure());
+  if (!failure_.empty()) return std::unexpected(failure_);
   for (GuestQueue* queue : queues) queue->was_used = false;
   for (GuestQueue* queue : queues) {
     if (queue->queue->enable_callbacks()) return true;

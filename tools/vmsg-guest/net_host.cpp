@@ -86,6 +86,8 @@ Result<bool, Failure> NetHost::turn(std::chrono::nanoseconds patience) {
   if (!came) return std::unexpected(came.error());
   if (auto sent = send_answers(); !sent) return std::unexpected(sent.error());
   if (*came > 0) return true;
+  // What was sent would end the wait at once, and again and again.
+  if (auto room = nic_->room(); !room) return std::unexpected(room.error());
   return nic_->wait(patience);
 }
 
