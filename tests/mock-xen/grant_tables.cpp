@@ -127,8 +127,8 @@ std::vector<std::uint32_t> GrantTables::find_newest_refs(std::uint16_t domid, st
     if (refs.size() < count) refs.push_back(ref);
   }
   for (std::uint32_t ref = first_ref(domid); ref < end && refs.size() < count; ++ref) {
-    if (domain.pages[ref].used || std::ranges::contains(domain.freed, ref)) continue;
-    refs.push_back(ref);
+    const bool is_taken = domain.pages[ref].used || std::ranges::count(domain.freed, ref) > 0;
+    if (!is_taken) refs.push_back(ref);
   }
   return refs.size() == count ? refs : std::vector<std::uint32_t>{};
 }
@@ -172,7 +172,7 @@ Result<SharedPages, int> GrantTables::share(const Handle& handle, std::uint32_t 
   // Like Xen, nobody asks whether the other domain exists.
   const auto grantee = static_cast<std::uint16_t>(domid == DOMID_SELF ? handle.domid : domid);
   DomainArea& area = *segment_.find_domain(handle.domid);
-  std::erase_if(domain.freed, [&](std::uint32_t ref) { return std::ranges::contains(refs, ref); });
+  for (const std::uint32_t ref : refs) std::erase(domain.freed, ref);
   const std::uint32_t frames = (std::ranges::max(refs) + kGrantsPerFrame) / kGrantsPerFrame;
   if (frames * kGrantsPerFrame > area.grant_entries.load(std::memory_order_relaxed)) {
     area.grant_entries.store(frames * kGrantsPerFrame, std::memory_order_release);

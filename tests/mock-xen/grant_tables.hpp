@@ -136,7 +136,7 @@ class GrantTables {
   void end_share(const Share& share);
   void begin_unmap(std::uint64_t id);
   void finish_unmap(const Mapping& mapping);
-  static void free_ref(Domain& domain, std::uint32_t ref);
+  void free_ref(Domain& domain, std::uint32_t ref);
   bool try_end(std::uint16_t domid, std::uint32_t ref);
   bool is_copying(std::uint16_t domid, std::uint32_t ref) const;
 

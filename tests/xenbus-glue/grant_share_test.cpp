@@ -54,16 +54,17 @@ TEST_F(GrantShareTest, WhatDoesNotFitIsTriedAgainAndGivenBack) {
   EXPECT_EQ(guest.shared_pages(), 0U);
 }
 
-// Linux hands out what was given back last: references of an area come back in reverse, and after a
-// few areas of different sizes there is no order left.
+// Linux hands out what was given back last: the references of an area come back in reverse. What
+// does not fit must not use up the pages that a guest may share.
 TEST_F(GrantShareTest, ConsecutiveReferencesAreFoundHoweverOthersWereGivenBack) {
   xen.set_newest_reference_first(true);
-  for (const std::uint32_t pages : {1U, 40U, 3U, 17U, 40U, 2U, 64U, 5U, 40U}) {
+  xen.set_limit(kGuest, mock::Limit::kSharedPages, 100);
+  for (const std::uint32_t pages : {64U, 40U, 3U, 40U, 17U, 40U}) {
     auto area = guest.share_consecutive(kBackend, pages, Access::kReadWrite);
     ASSERT_TRUE(area.has_value()) << pages;
     EXPECT_TRUE(area->address().has_value());
     EXPECT_EQ(guest.shared_pages(), pages);
-    auto other = guest.share(kBackend, 7, Access::kReadOnly);
+    const auto other = guest.share(kBackend, 7, Access::kReadOnly);
     ASSERT_TRUE(other.has_value());
     area->unshare();
   }
