@@ -303,7 +303,7 @@ void BusLink::post(std::function<void()> work) {
 }
 
 void BusLink::note_frame(bool is_in, std::span<const std::byte> frame) const {
-  if (log_.is_debug()) log_.debug("{} {}", is_in ? "->" : "<-", to_text(frame));
+  if (log_.is_debug()) log_.debug("{} {}", is_in ? "<-" : "->", to_text(frame));
   environment_.trace.frame(
       {.guest = id_.driver_domain, .bus = id_.bus, .is_in = is_in, .bytes = frame});
 }
