@@ -310,6 +310,28 @@ TEST_F(BusConformance, BUS40NothingIsDeliveredAfterRemoved) {
   EXPECT_EQ(queues(5).stops, 1);
 }
 
+TEST_F(BusConformance, BUS40ADeviceThatIsBeingTakenAwayIsListedAndSilent) {
+  attach({5, 6});
+  driver(5).to_live({0});
+  sink.take();
+
+  EXPECT_TRUE(bus->withdraw(5));
+  EXPECT_FALSE(bus->withdraw(5));
+  bus->used(5, 0);
+
+  EXPECT_EQ(queues(5).stops, 1);
+  EXPECT_THAT(sink.take(), IsEmpty());
+  EXPECT_THAT(raw({0x00, 0x07, 0x05, 0x00, 0, 0, 0x08, 0x00}), IsEmpty());
+  EXPECT_THAT(enumerate(256), ElementsAre(5, 6));
+  EXPECT_EQ(try_attach(5), AttachError::kNumberTaken);
+
+  bus->removed(5, now);
+  EXPECT_THAT(device_events(), ElementsAre(Pair(5, 2)));
+  EXPECT_THAT(enumerate(256), ElementsAre(6));
+  bus->removed(6, now);
+  EXPECT_THAT(enumerate(256), ElementsAre(6));
+}
+
 TEST_F(BusConformance, BUS40EventsThatWaitedAreForgottenOnRemoval) {
   attach({5});
   driver(5).to_live({0});
