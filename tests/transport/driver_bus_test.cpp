@@ -181,6 +181,25 @@ TEST_F(DriverBusConformance, BUS19ResponsesThatMatchNothingAreDropped) {
   EXPECT_EQ(bus->counters().dropped, 2u);
 }
 
+TEST_F(DriverBusConformance, BUS19ResponsesThatMatchNothingEndNoRequest) {
+  Ended<void> first;
+  Ended<void> second;
+  peer.bus_is_silent = true;
+  ASSERT_TRUE(bus->ping(1, now, first.note()).has_value());
+  ASSERT_TRUE(bus->ping(1, now, second.note()).has_value());
+  deliver(PingResponse{1}, {.token = 77});
+  EXPECT_EQ(bus->outstanding(), 2u);
+  EXPECT_EQ(bus->counters().late_responses, 1u);
+
+  // The second is answered, and once more: its token matches nothing any longer.
+  deliver(PingResponse{1}, {.token = header_of(1).token});
+  deliver(PingResponse{1}, {.token = header_of(1).token});
+  EXPECT_TRUE(second.succeeded());
+  EXPECT_EQ(first.times, 0);
+  EXPECT_EQ(bus->outstanding(), 1u);
+  EXPECT_EQ(bus->counters().late_responses, 2u);
+}
+
 TEST_F(DriverBusConformance, BUS20RequestsLeaveInTheirOrder) {
   peer.is_full = true;
   for (std::uint32_t i = 0; i < 10; ++i) {
