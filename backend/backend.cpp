@@ -181,15 +181,21 @@ void Backend::visit(const xen::BusId& id) {
   }
   const auto present = store_->exists(id.device_directory() / "frontend");
   if (!present || !*present) return;
-  const auto of_this_guest = std::ranges::count_if(
-      sessions_, [&](const auto& entry) { return entry.first.driver_domain == id.driver_domain; });
+  std::size_t of_this_guest = 0;
+  std::shared_ptr<GuestBudget> budget;
+  for (const auto& [other, session] : sessions_) {
+    if (other.driver_domain != id.driver_domain) continue;
+    ++of_this_guest;
+    budget = session->budget();
+  }
+  if (budget == nullptr) budget = std::make_shared<GuestBudget>(options_.limits.rates);
   Log log = log_.for_bus(id.driver_domain, id.bus);
-  if (static_cast<std::size_t>(of_this_guest) >= options_.limits.buses_per_guest) {
+  if (of_this_guest >= options_.limits.buses_per_guest) {
     log.guest("not served: a guest may have {} buses", options_.limits.buses_per_guest);
     return;
   }
-  auto session =
-      std::make_unique<BusSession>(id, *services_, std::move(log), [this](const xen::BusId& over) {
+  auto session = std::make_unique<BusSession>(
+      id, *services_, std::move(budget), std::move(log), [this](const xen::BusId& over) {
         boost::asio::post(context_, [this, over] { session_over(over); });
       });
   BusSession& started = *session;

@@ -118,6 +118,7 @@ Result<void, std::string> BusLink::attach(std::uint16_t number, ServedDevice& de
                                  .memory = memory_,
                                  .workers = environment_.workers,
                                  .guest = {.domain = id_.driver_domain, .regions = &regions_},
+                                 .budget = environment_.budget,
                                  .max_queues = environment_.limits.queues_per_device},
       std::move(log));
   const auto attached =
@@ -302,7 +303,7 @@ void BusLink::post(std::function<void()> work) {
 }
 
 void BusLink::note_frame(bool is_in, std::span<const std::byte> frame) const {
-  if (log_.is_debug()) log_.debug("{} {}", is_in ? "->" : "<-", to_text(frame));
+  if (log_.is_debug()) log_.debug("{} {}", is_in ? "<-" : "->", to_text(frame));
   environment_.trace.frame(
       {.guest = id_.driver_domain, .bus = id_.bus, .is_in = is_in, .bytes = frame});
 }

@@ -59,6 +59,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
     WorkerPool& workers;
     const Limits& limits;
     const TraceHub& trace;
+    std::shared_ptr<GuestBudget> budget;
   };
 
   /// Maps the ring and binds the port that the answers name. The error is for the `error` node.

@@ -27,9 +27,14 @@ xen::Advertisement advertisement_of(const Limits& limits) {
 
 }  // namespace
 
-BusSession::BusSession(const xen::BusId& id, BusServices& services, Log log,
+BusSession::BusSession(const xen::BusId& id, BusServices& services,
+                       std::shared_ptr<GuestBudget> budget, Log log,
                        std::function<void(const xen::BusId&)> on_over)
-    : id_(id), services_(services), log_(std::move(log)), on_over_(std::move(on_over)) {}
+    : id_(id),
+      services_(services),
+      budget_(std::move(budget)),
+      log_(std::move(log)),
+      on_over_(std::move(on_over)) {}
 
 BusSession::~BusSession() = default;
 
@@ -202,7 +207,7 @@ void BusSession::connect() {
 
   auto link =
       BusLink::connect({services_.context, services_.events, services_.mapper, services_.regions,
-                        services_.workers, services_.limits, services_.trace},
+                        services_.workers, services_.limits, services_.trace, budget_},
                        id_, *answers, *this, log_);
   if (!link) return refuse(link.error());
   link_ = std::move(*link);

@@ -45,9 +45,11 @@ class BusSession final : public BusLinkListener {
  public:
   /// `on_over` is called from the loop once nothing is left of the bus, on either side of which we
   /// own; the session may be destroyed then.
-  BusSession(const xen::BusId& id, BusServices& services, Log log,
-             std::function<void(const xen::BusId&)> on_over);
+  BusSession(const xen::BusId& id, BusServices& services, std::shared_ptr<GuestBudget> budget,
+             Log log, std::function<void(const xen::BusId&)> on_over);
   ~BusSession() override;
+
+  [[nodiscard]] const std::shared_ptr<GuestBudget>& budget() const { return budget_; }
 
   /// Takes up the bus as the store has it, perhaps from a predecessor.
   void start();
@@ -104,6 +106,7 @@ class BusSession final : public BusLinkListener {
 
   const xen::BusId id_;
   BusServices& services_;
+  const std::shared_ptr<GuestBudget> budget_;  // one for all buses of a guest
   Log log_;
   std::function<void(const xen::BusId&)> on_over_;
 

@@ -68,6 +68,12 @@ Taker limit(std::uint32_t Limits::* member, std::uint32_t least, std::uint32_t m
   });
 }
 
+Taker rate(std::uint64_t GuestRates::* member) {
+  return number(0, std::int64_t{1} << 40, [member](Config& config, std::int64_t value) {
+    config.limits.rates.*member = static_cast<std::uint64_t>(value);
+  });
+}
+
 Taker one_of(std::string Config::* member, std::vector<std::string_view> words) {
   return [member, words = std::move(words)](const toml::node& node,
                                             Config& config) -> std::optional<std::string> {
@@ -135,6 +141,8 @@ const std::vector<Key>& keys() {
       {kLimits, "max_message_size",
        limit(&Limits::max_message_size, VIRTIO_MSG_RECOMMENDED_MAX_SIZE, 4096)},
       {kLimits, "messages_per_turn", limit(&Limits::frames_per_turn, 1, 1024)},
+      {kLimits, "requests_per_second", rate(&GuestRates::requests_per_second)},
+      {kLimits, "bytes_per_second", rate(&GuestRates::bytes_per_second)},
       {kLimits, "held_reset_ms",
        number(10, 60'000,
               [](Config& config, std::int64_t value) {

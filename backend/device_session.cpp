@@ -28,6 +28,7 @@ bool DeviceSession::enable(const QueueSetup& setup) {
   queue->size = setup.size;
   queue->is_packed = format_of(setup) == QueueFormat::kPacked;
   queue->guest = environment_.guest;
+  queue->budget = environment_.budget;
   queue->owner = this;
   if (!map_areas(setup, *queue)) return false;
 

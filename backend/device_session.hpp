@@ -46,6 +46,7 @@ class DeviceSession final : public QueueHost {
     GuestMemory& memory;
     WorkerPool& workers;
     GuestRef guest;
+    std::shared_ptr<GuestBudget> budget;
     std::uint32_t max_queues;
   };
 

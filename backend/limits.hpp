@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdint>
 
+#include "backend/guest_budget.hpp"
+
 namespace vmsg {
 
 struct Limits {
@@ -19,6 +21,8 @@ struct Limits {
   std::uint32_t region_pages_per_bus = 16384;
   /// Of all guests together. Xen lets a domain have some 500 thousand pages mapped by default.
   std::uint32_t region_pages = 131072;
+  /// Of all devices of a guest together; without a limit by default.
+  GuestRates rates;
   /// Frames taken from one bus before the others have their turn.
   std::uint32_t frames_per_turn = 32;
   /// A reset that takes longer is answered with the old status, and the driver polls.

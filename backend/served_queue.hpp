@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "backend/guest_budget.hpp"
 #include "devices/queue_service.hpp"
 #include "transport/device_queue.hpp"
 #include "transport/guest_memory.hpp"
@@ -46,6 +47,7 @@ struct ServedQueue final : QueueWaker {
   std::uint32_t index = 0;
   std::uint32_t size = 0;
   GuestRef guest;
+  std::shared_ptr<GuestBudget> budget;
   DeviceSession* owner = nullptr;  // control thread only
   bool is_packed = false;          // control thread only
   bool has_port = false;           // control thread only: what it asked the worker for last
@@ -71,6 +73,8 @@ struct ServedQueue final : QueueWaker {
   bool is_timed = false;
   bool is_hot = false;  // looked at again and again instead of asking for notifications
   Nanoseconds last_work_at = 0;
+  Nanoseconds paused_until = 0;  // the guest has used up its budget; 0: not paused
+  std::uint64_t paid_for = 0;    // of the bytes that were written
   bool is_stopped = false;
   bool is_leaving = false;
   bool wants_more = false;

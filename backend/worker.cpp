@@ -214,7 +214,7 @@ void Worker::wait() {
 
   std::optional<Nanoseconds> earliest;
   for (const ServedQueue* queue : timed_) {
-    const auto at = queue->service->wants_turn_at();
+    const auto at = wanted_at(*queue);
     if (at && (!earliest || *at < *earliest)) earliest = at;
   }
   if (!earliest) return io_->submit_and_wait(std::nullopt);
@@ -409,7 +409,7 @@ void Worker::turn() {
 
 void Worker::wake_timed(Nanoseconds now) {
   std::erase_if(timed_, [this, now](ServedQueue* queue) {
-    const auto at = queue->service->wants_turn_at();
+    const auto at = wanted_at(*queue);
     if (at && *at > now) return false;
     queue->is_timed = false;
     if (at) make_ready(*queue);
@@ -417,11 +417,30 @@ void Worker::wake_timed(Nanoseconds now) {
   });
 }
 
+std::optional<Nanoseconds> Worker::wanted_at(const ServedQueue& queue) {
+  const auto at = queue.service->wants_turn_at();
+  if (queue.paused_until == 0) return at;
+  return at ? std::min(*at, queue.paused_until) : queue.paused_until;
+}
+
+std::size_t Worker::room_in(ServedQueue& queue, Nanoseconds now) {
+  const Nanoseconds free_at = queue.budget->free_at(now);
+  queue.paused_until = free_at > now ? free_at : 0;
+  if (queue.paused_until != 0) return 0;
+  return std::min(queue.service->room(), kChainsPerTurn);
+}
+
+void Worker::pay(ServedQueue& queue, std::span<const Chain> chains) const {
+  std::uint64_t bytes = 0;
+  for (const Chain& chain : chains) bytes += chain.readable_length();
+  queue.budget->spend(chains.size(), bytes, turn_at_);
+}
+
 void Worker::take_all(Nanoseconds now) {
   for (ServedQueue* queue : this_turn_) {
     queue->counters.turns.fetch_add(1, std::memory_order_relaxed);
     queue->queue->disable_notifications();
-    const std::size_t room = std::min(queue->service->room(), kChainsPerTurn);
+    const std::size_t room = room_in(*queue, now);
     const auto taken = queue->queue->take_heads(fetch_, queue->guest, room);
     if (!taken) {
       fail(*queue, {.kind = ServiceStop::Kind::kRing, .ring = taken.error()});
@@ -439,6 +458,7 @@ void Worker::take_all(Nanoseconds now) {
       continue;
     }
     queue->counters.chains.fetch_add(chains->size(), std::memory_order_relaxed);
+    pay(*queue, *chains);
     queue->service->take(*chains, queue->guest, fetch_, now);
   }
   fetch_.run();  // headers and data
@@ -447,6 +467,9 @@ void Worker::take_all(Nanoseconds now) {
 void Worker::finish_queue(ServedQueue& queue) {
   if (queue.is_stopped) return;
   const auto fault = queue.service->retire(*queue.queue);
+  const std::uint64_t written = queue.queue->written() - queue.paid_for;
+  queue.paid_for += written;
+  queue.budget->spend(0, written, turn_at_);
   // Also what was finished before a fault is the guest's to see.
   if (queue.queue->publish()) {
     notify(queue);
@@ -455,14 +478,14 @@ void Worker::finish_queue(ServedQueue& queue) {
   }
   if (fault) return fail(queue, {.kind = ServiceStop::Kind::kService, .service = *fault});
 
-  if (!queue.is_timed && queue.service->wants_turn_at()) {
+  if (!queue.is_timed && wanted_at(queue)) {
     queue.is_timed = true;
     timed_.push_back(&queue);
   }
   if (queue.wants_more) return make_ready(queue);
   // Without room for another chain the service wakes the queue when something is finished; a
   // notification would only be noise until then.
-  if (queue.service->room() == 0 || !queue.queue->has_room()) return;
+  if (queue.service->room() == 0 || !queue.queue->has_room() || queue.paused_until != 0) return;
   // It asks for notifications when it has been looked at in vain for a while.
   queue.last_work_at = turn_at_;
   if (!std::exchange(queue.is_hot, true)) hot_.push_back(&queue);

@@ -143,6 +143,11 @@ class Worker {
   void turn();
   void wake_timed(Nanoseconds now);
   void take_all(Nanoseconds now);
+  /// When a queue wants a turn although nothing happens: its service, or its guest may go on then.
+  [[nodiscard]] static std::optional<Nanoseconds> wanted_at(const ServedQueue& queue);
+  /// How many chains may be taken; notes it when the guest has to wait.
+  static std::size_t room_in(ServedQueue& queue, Nanoseconds now);
+  void pay(ServedQueue& queue, std::span<const Chain> chains) const;
   void finish_queue(ServedQueue& queue);
   void release_leaving();
   void fail(ServedQueue& queue, const ServiceStop& fault);

@@ -149,6 +149,7 @@ void DeviceQueue::complete(Chain&& chain, std::uint32_t written) {
   if (pool_.is_abandoned()) return;
   VMSG_INVARIANT(written <= record.writable_length);
   record.written = written;
+  written_ += written;
   record.is_completed = true;
   if (!in_order_) done_.push_back(&record);
 }

@@ -79,6 +79,9 @@ class DeviceQueue {
   /// touched any more.
   void complete(Chain&& chain, std::uint32_t written);
 
+  /// Bytes that completed chains have had written, since create().
+  [[nodiscard]] std::uint64_t written() const { return written_; }
+
   /// Publishes everything completed since the last call, in one go, and decides once whether the
   /// driver wants to be notified. With in_order, a chain waits here for those before it.
   [[nodiscard]] bool publish();
@@ -177,6 +180,7 @@ class DeviceQueue {
   std::size_t order_count_ = 0;
 
   std::size_t in_flight_ = 0;
+  std::uint64_t written_ = 0;
   std::optional<QueueError> error_;
 };
 

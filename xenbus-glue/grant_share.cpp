@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "xenbus-glue/silent_logger.hpp"
@@ -16,6 +17,27 @@ namespace {
 constexpr std::uint32_t kMaxPagesOfOneShare = 65536;
 
 XenError failed(DomainId domain, int error) { return {XenCall::kGntshrShare, error, domain}; }
+
+/// Makes `pages` consecutive references the next ones that the kernel hands out, by taking pages
+/// one by one until there is such a run among them and giving that back. While the result is kept,
+/// none of the others that the kernel might prefer are free.
+Result<std::map<GrantRef, SharedPages>, XenError> clear_a_run(GrantSharer& sharer, DomainId domain,
+                                                              std::uint32_t pages) {
+  std::map<GrantRef, SharedPages> taken;
+  for (;;) {
+    auto one = sharer.share(domain, 1, Access::kReadOnly);
+    if (!one) return std::unexpected(one.error());
+    GrantRef last = one->refs().front();
+    taken.emplace(last, std::move(*one));
+    while (taken.contains(last + 1)) ++last;
+    std::uint32_t run = 1;
+    while (run < pages && taken.contains(last - run)) ++run;
+    if (run < pages) continue;
+    // The highest first: Linux hands out what came back last, and others start from the lowest.
+    for (std::uint32_t i = 0; i < pages; ++i) taken.erase(last - i);
+    return taken;
+  }
+}
 
 }  // namespace
 
@@ -97,14 +119,15 @@ Result<SharedPages, XenError> GrantSharer::share(DomainId domain, std::uint32_t 
 Result<SharedPages, XenError> GrantSharer::share_consecutive(DomainId domain, std::uint32_t pages,
                                                              Access access,
                                                              std::uint32_t attempts) {
-  // Kept until we are done: given back at once, the same references would come again.
-  std::vector<SharedPages> misfits;
-  for (std::uint32_t i = 0; i < attempts; ++i) {
-    auto shared = share(domain, pages, access);
-    if (!shared || shared->address()) return shared;
-    misfits.push_back(std::move(*shared));
+  auto shared = share(domain, pages, access);
+  for (std::uint32_t i = 1; i < attempts && shared && !shared->address(); ++i) {
+    shared->unshare();
+    const auto others = clear_a_run(*this, domain, pages);
+    if (!others) return std::unexpected(others.error());
+    shared = share(domain, pages, access);
   }
-  return std::unexpected(failed(domain, ENOSPC));
+  if (shared && !shared->address()) return std::unexpected(failed(domain, ENOSPC));
+  return shared;
 }
 
 Result<SharedPages, XenError> GrantSharer::share_with_notify(DomainId domain, Access access,

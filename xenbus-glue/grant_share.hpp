@@ -70,8 +70,8 @@ class GrantSharer {
   [[nodiscard]] Result<SharedPages, XenError> share(DomainId domain, std::uint32_t pages,
                                                     Access access);
 
-  /// As share(), with consecutive references. The kernel promises none, so this keeps what does
-  /// not fit aside and tries again, at most `attempts` times; ENOSPC after that.
+  /// As share(), with consecutive references. The kernel promises none: where they do not come at
+  /// once, a run of them is cleared and tried again, `attempts` times in all; ENOSPC after that.
   [[nodiscard]] Result<SharedPages, XenError> share_consecutive(DomainId domain,
                                                                 std::uint32_t pages, Access access,
                                                                 std::uint32_t attempts = 8);

@@ -49,6 +49,8 @@ region_pages_per_bus = 6
 max_ring_page_order = 7
 max_message_size = 300
 messages_per_turn = 9
+requests_per_second = 1000
+bytes_per_second = 1000000
 held_reset_ms = 10
 device_wait_ms = 11
 eject_timeout_s = 12
@@ -71,6 +73,8 @@ eject_timeout_s = 12
   EXPECT_EQ(limits.max_ring_page_order, 7U);
   EXPECT_EQ(limits.max_message_size, 300U);
   EXPECT_EQ(limits.frames_per_turn, 9U);
+  EXPECT_EQ(limits.rates.requests_per_second, 1000U);
+  EXPECT_EQ(limits.rates.bytes_per_second, 1'000'000U);
   EXPECT_EQ(limits.held_reset, std::chrono::milliseconds(10));
   EXPECT_EQ(limits.device_wait, std::chrono::milliseconds(11));
   EXPECT_EQ(limits.eject_timeout, std::chrono::seconds(12));
@@ -80,7 +84,7 @@ TEST(Config, UnknownKeyAtTheTop) {
   EXPECT_THAT(
       errors_of("\nworker = 2\n"),
       ElementsAre("f:2: worker: there is no such key; there are workers, log_level, socket, "
-                  "metrics, limits"));
+                  "metrics, net, limits"));
 }
 
 TEST(Config, UnknownKeyInATable) {

@@ -180,6 +180,8 @@ json set_switch(Broker& broker, const json& request) {
     broker.hypervisor().settle();
   } else if (name == "scattered-references") {
     broker.hypervisor().grants().set_scattered(on);
+  } else if (name == "newest-reference-first") {
+    broker.hypervisor().grants().set_newest_first(on);
   } else {
     return failure("there is no switch '" + name + "'");
   }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ranges>
 #include <utility>
 
 // After <cstdint>: it uses its types without including them.
@@ -102,6 +103,7 @@ std::vector<std::uint32_t> GrantTables::find_free_refs(std::uint16_t domid,
                                                        std::uint32_t count) const {
   const Domain& domain = *find(domid);
   const std::uint32_t end = std::min(domain.limits.grant_entries, kMaxGrants);
+  if (newest_first_) return find_newest_refs(domid, count, end);
   std::vector<std::uint32_t> run;
   std::vector<std::uint32_t> any;
   for (std::uint32_t ref = first_ref(domid); ref < end; ++ref) {
@@ -115,6 +117,20 @@ std::vector<std::uint32_t> GrantTables::find_free_refs(std::uint16_t domid,
     if (run.size() == count && !scattered_) return run;
   }
   return any.size() == count ? any : std::vector<std::uint32_t>{};
+}
+
+std::vector<std::uint32_t> GrantTables::find_newest_refs(std::uint16_t domid, std::uint32_t count,
+                                                         std::uint32_t end) const {
+  const Domain& domain = *find(domid);
+  std::vector<std::uint32_t> refs;
+  for (const std::uint32_t ref : domain.freed | std::views::reverse) {
+    if (refs.size() < count) refs.push_back(ref);
+  }
+  for (std::uint32_t ref = first_ref(domid); ref < end && refs.size() < count; ++ref) {
+    const bool is_taken = domain.pages[ref].used || std::ranges::count(domain.freed, ref) > 0;
+    if (!is_taken) refs.push_back(ref);
+  }
+  return refs.size() == count ? refs : std::vector<std::uint32_t>{};
 }
 
 int GrantTables::register_notify(std::uint16_t domid, std::uint64_t bytes,
@@ -156,7 +172,8 @@ Result<SharedPages, int> GrantTables::share(const Handle& handle, std::uint32_t 
   // Like Xen, nobody asks whether the other domain exists.
   const auto grantee = static_cast<std::uint16_t>(domid == DOMID_SELF ? handle.domid : domid);
   DomainArea& area = *segment_.find_domain(handle.domid);
-  const std::uint32_t frames = (refs.back() + kGrantsPerFrame) / kGrantsPerFrame;
+  for (const std::uint32_t ref : refs) std::erase(domain.freed, ref);
+  const std::uint32_t frames = (std::ranges::max(refs) + kGrantsPerFrame) / kGrantsPerFrame;
   if (frames * kGrantsPerFrame > area.grant_entries.load(std::memory_order_relaxed)) {
     area.grant_entries.store(frames * kGrantsPerFrame, std::memory_order_release);
   }
@@ -212,6 +229,7 @@ bool GrantTables::is_copying(std::uint16_t domid, std::uint32_t ref) const {
 void GrantTables::free_ref(Domain& domain, std::uint32_t ref) {
   domain.pages[ref] = {};
   --domain.used_refs;
+  if (newest_first_) domain.freed.push_back(ref);
 }
 
 bool GrantTables::try_end(std::uint16_t domid, std::uint32_t ref) {

@@ -79,6 +79,9 @@ class GrantTables {
 
   /// New references are not consecutive, as on a fragmented table.
   void set_scattered(bool on) { scattered_ = on; }
+  /// A reference that was given back is the next to be taken, as Linux has it: what was in order
+  /// comes back in reverse.
+  void set_newest_first(bool on) { newest_first_ = on; }
 
   /// Tries again to end grants that a copy was using; false when there is nothing to try again.
   bool retry_ending();
@@ -96,6 +99,7 @@ class GrantTables {
     UniqueFd memory;
     UniqueFd read_only_memory;
     std::vector<Page> pages;
+    std::vector<std::uint32_t> freed;  ///< given back while `newest_first_`; the latest is the last
     GrantLimits limits;
     std::uint32_t shared_pages = 0;
     std::uint32_t mapped_pages = 0;
@@ -126,11 +130,13 @@ class GrantTables {
   void send_notify(std::uint16_t domid, const UnmapNotify& notify);
   void clear_byte(std::uint16_t domid, std::uint32_t ref, std::uint32_t offset);
   std::vector<std::uint32_t> find_free_refs(std::uint16_t domid, std::uint32_t count) const;
+  std::vector<std::uint32_t> find_newest_refs(std::uint16_t domid, std::uint32_t count,
+                                              std::uint32_t end) const;
   std::size_t complete_deferred_unmaps_of(std::optional<std::uint16_t> domid);
   void end_share(const Share& share);
   void begin_unmap(std::uint64_t id);
   void finish_unmap(const Mapping& mapping);
-  static void free_ref(Domain& domain, std::uint32_t ref);
+  void free_ref(Domain& domain, std::uint32_t ref);
   bool try_end(std::uint16_t domid, std::uint32_t ref);
   bool is_copying(std::uint16_t domid, std::uint32_t ref) const;
 
@@ -144,6 +150,7 @@ class GrantTables {
   std::uint64_t next_id_ = 1;
   bool deferred_unmap_ = false;
   bool scattered_ = false;
+  bool newest_first_ = false;
 };
 
 }  // namespace vmsg::mock

@@ -162,6 +162,10 @@ std::size_t MockXen::complete_deferred_unmaps() {
   return impl_->call({{"command", "complete-unmaps"}}).at("completed").get<std::size_t>();
 }
 
+void MockXen::set_newest_reference_first(bool on) {
+  impl_->call({{"command", "set"}, {"switch", "newest-reference-first"}, {"on", on}});
+}
+
 void MockXen::set_scattered_references(bool on) {
   impl_->call({{"command", "set"}, {"switch", "scattered-references"}, {"on", on}});
 }

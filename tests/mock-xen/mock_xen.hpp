@@ -112,6 +112,8 @@ class MockXen {
   std::size_t complete_deferred_unmaps();
   /// New grants do not get consecutive references.
   void set_scattered_references(bool on);
+  /// A reference that was given back is the next to be taken, as Linux has it.
+  void set_newest_reference_first(bool on);
   void set_limit(std::uint32_t domid, Limit limit, std::uint32_t value);
 
  private:

@@ -296,7 +296,8 @@ class CommandLine {
     });
     set->add_option("switch", options_.name, "Which one")
         ->required()
-        ->check(CLI::IsMember({"deferred-unmap", "scattered-references"}));
+        ->check(
+            CLI::IsMember({"deferred-unmap", "scattered-references", "newest-reference-first"}));
     set->add_option("value", options_.on_or_off, "on or off")
         ->required()
         ->check(CLI::IsMember({"on", "off"}));

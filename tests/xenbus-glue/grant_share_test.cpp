@@ -51,8 +51,23 @@ TEST_F(GrantShareTest, WhatDoesNotFitIsTriedAgainAndGivenBack) {
   EXPECT_EQ(guest.share_consecutive(kBackend, 4, Access::kReadWrite, 3).error(),
             (XenError{XenCall::kGntshrShare, ENOSPC, kBackend}));
 
-  EXPECT_EQ(xen.stats(kGuest).share_calls, 3U);
   EXPECT_EQ(guest.shared_pages(), 0U);
+}
+
+// Linux hands out what was given back last: the references of an area come back in reverse. What
+// does not fit must not use up the pages that a guest may share.
+TEST_F(GrantShareTest, ConsecutiveReferencesAreFoundHoweverOthersWereGivenBack) {
+  xen.set_newest_reference_first(true);
+  xen.set_limit(kGuest, mock::Limit::kSharedPages, 100);
+  for (const std::uint32_t pages : {64U, 40U, 3U, 40U, 17U, 40U}) {
+    auto area = guest.share_consecutive(kBackend, pages, Access::kReadWrite);
+    ASSERT_TRUE(area.has_value()) << pages;
+    EXPECT_TRUE(area->address().has_value());
+    EXPECT_EQ(guest.shared_pages(), pages);
+    const auto other = guest.share(kBackend, 7, Access::kReadOnly);
+    ASSERT_TRUE(other.has_value());
+    area->unshare();
+  }
 }
 
 TEST_F(GrantShareTest, UnsharedPagesAreGone) {

@@ -12,14 +12,14 @@ namespace vmsg::guest {
 namespace {
 
 struct Verdict {
-  const ConformRule* rule = nullptr;
+  ConformRule rule;
   std::vector<std::string> found;
 };
 
 Verdict judge(RawDriver& driver, const ConformRule& rule) {
   Findings findings;
   rule.check(driver, findings);
-  Verdict verdict{.rule = &rule, .found = findings.list()};
+  Verdict verdict{.rule = rule, .found = findings.list()};
   // What follows a request without an answer says nothing.
   if (const Failure trouble = driver.take_trouble(); !trouble.empty()) verdict.found = {trouble};
   return verdict;
@@ -28,8 +28,8 @@ Verdict judge(RawDriver& driver, const ConformRule& rule) {
 void print_table(std::uint16_t number, const std::vector<Verdict>& verdicts, std::size_t broken) {
   fmt::print("{:<8} {:<7} {}\n", "RULE", "RESULT", "TRIED");
   for (const Verdict& verdict : verdicts) {
-    fmt::print("{:<8} {:<7} {}\n", verdict.rule->rule, verdict.found.empty() ? "kept" : "BROKEN",
-               verdict.rule->tried);
+    fmt::print("{:<8} {:<7} {}\n", verdict.rule.rule, verdict.found.empty() ? "kept" : "BROKEN",
+               verdict.rule.tried);
     for (const std::string& text : verdict.found) fmt::print("{:<16} {}\n", "", text);
   }
   fmt::print("device {}: {} rules tried, {} broken\n", number, verdicts.size(), broken);
@@ -38,8 +38,8 @@ void print_table(std::uint16_t number, const std::vector<Verdict>& verdicts, std
 void print_json(std::uint16_t number, const std::vector<Verdict>& verdicts, std::size_t broken) {
   nlohmann::json rules = nlohmann::json::array();
   for (const Verdict& verdict : verdicts) {
-    rules.push_back({{"rule", verdict.rule->rule},
-                     {"tried", verdict.rule->tried},
+    rules.push_back({{"rule", verdict.rule.rule},
+                     {"tried", verdict.rule.tried},
                      {"result", verdict.found.empty() ? "kept" : "broken"},
                      {"found", verdict.found}});
   }

@@ -32,7 +32,13 @@ struct ConformRule {
   void (*check)(RawDriver&, Findings&);
 };
 
-/// In the order of the rules. Each begins with a reset of its own where it matters.
-[[nodiscard]] std::span<const ConformRule> conform_rules();
+// Each begins with a reset of its own where it matters.
+[[nodiscard]] std::span<const ConformRule> frame_rules();
+[[nodiscard]] std::span<const ConformRule> device_rules();
+[[nodiscard]] std::span<const ConformRule> queue_rules();
+[[nodiscard]] std::span<const ConformRule> bus_rules();
+
+/// All of them, in this order.
+[[nodiscard]] std::vector<ConformRule> conform_rules();
 
 }  // namespace vmsg::guest

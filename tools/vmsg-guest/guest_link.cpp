@@ -83,7 +83,7 @@ Result<void, Failure> GuestLink::shake_hands() {
   if (!watch) return failed("watch the device side", watch.error());
   state_watch_ = std::move(*watch);
 
-  // Whatever an earlier run left: state 1 asks for a fresh handshake.
+  if (auto left = leave_predecessor(); !left) return left;
   if (auto entered = enter(XenbusState::kInitialising); !entered) return entered;
   if (!wait_for_state([](XenbusState peer) { return peer == XenbusState::kInitWait; })) {
     return std::unexpected(fmt::format(
@@ -102,6 +102,17 @@ Result<void, Failure> GuestLink::shake_hands() {
                                        error && *error ? **error : "no answer"));
   }
   return enter(XenbusState::kConnected);
+}
+
+Result<void, Failure> GuestLink::leave_predecessor() {
+  const auto own = xen::read_state(*store_, id_.driver_directory());
+  if (!own) return failed("read our state", own.error());
+  if (*own != XenbusState::kInitialised && *own != XenbusState::kConnected) return {};
+  // A run that was killed. The device side may be about to connect to what it answered, and its
+  // offer would be taken for one to us: it lets go first.
+  if (auto entered = enter(XenbusState::kClosing); !entered) return entered;
+  static_cast<void>(wait_for_state([](XenbusState peer) { return peer == XenbusState::kClosed; }));
+  return enter(XenbusState::kClosed);
 }
 
 Result<void, Failure> GuestLink::answer() {

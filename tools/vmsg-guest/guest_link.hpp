@@ -85,6 +85,7 @@ class GuestLink final : private FrameSink, private DriverBusListener {
 
   Result<void, Failure> find_bus();
   Result<void, Failure> shake_hands();
+  Result<void, Failure> leave_predecessor();
   Result<void, Failure> answer();
   Result<void, Failure> start_bus();
   Result<void, Failure> enter(xen::XenbusState state);

@@ -35,7 +35,7 @@ void add_timeout(CLI::App& command, unsigned& seconds) {
 void add_socket(CLI::App& command, std::string& socket) {
   socket = kDefaultControlSocket;
   command.add_option("--socket", socket, "Control socket of vmsgd")
-      ->envname("VMSGD_SOCKET")
+      ->envname("VMSG_SOCKET")
       ->capture_default_str();
 }
 

@@ -54,13 +54,17 @@ expect_equal() {
 
 # ---- waiting ---------------------------------------------------------------------------------------
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: until the command succeeds. The seconds are those of a machine that does
+# nothing else, so they count as tries; four times as many of the clock are the end.
 wait_for() {
-	local left=$(($1 * 20))
+	local left=$(($1 * 20)) up end
+	read -r up _ </proc/uptime
+	end=$((${up%.*} + 4 * $1))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		left=$((left - 1))
-		[ $left -gt 0 ] || return 1
+		read -r up _ </proc/uptime
+		[ $left -gt 0 ] && [ "${up%.*}" -le $end ] || return 1
 		usleep 50000
 	done
 }
@@ -142,6 +146,16 @@ guest_wait() {
 		tail -n 5 "$(console_of "$1")"
 		fail "$1 does not answer"
 	}
+}
+
+has_rebooted() {
+	local id
+	id=$(xl domid "$1") && [ "$id" != "$(domid "$1")" ] && node_is "/local/domain/$id/name" "$1"
+}
+# guest_rebooted NAME [SECONDS]: until a guest that is to reboot has another domid, which counts from now on.
+guest_rebooted() {
+	wait_for "${2:-60}" has_rebooted "$1" || return 1
+	xl domid "$1" >"/run/test/$1.domid"
 }
 
 # guest_start NAME [pv|pvh] [<<extra configuration]: create and wait.
