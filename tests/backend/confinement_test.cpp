@@ -87,7 +87,6 @@ std::vector<Attempt> refused_attempts() {
   attempts.push_back(
       {"reading_another_process",
        [] { return ::syscall(SYS_process_vm_readv, ::getppid(), nullptr, 0, nullptr, 0, 0); }});
-  // Sanitizers do these themselves.
   attempts.push_back({"a_new_process", [] {
                         return ::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr);
                       }});
