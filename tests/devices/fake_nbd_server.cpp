@@ -82,12 +82,7 @@ struct FakeNbdServer::Command {
   std::uint32_t length = 0;
 };
 
-FakeNbdServer::FakeNbdServer() {
-  std::string folder = "/tmp/nbd-test.XXXXXX";
-  EXPECT_NE(mkdtemp(folder.data()), nullptr);
-  path_ = folder + "/socket";
-  listen_on_path();
-}
+FakeNbdServer::FakeNbdServer() { listen_on_path(); }
 
 FakeNbdServer::~FakeNbdServer() {
   {
@@ -97,7 +92,6 @@ FakeNbdServer::~FakeNbdServer() {
   be_silent(false);
   be_away(true);
   for (std::thread& thread : threads_) thread.join();
-  rmdir(path_.substr(0, path_.rfind('/')).c_str());
 }
 
 void FakeNbdServer::be_silent(bool is_silent) {

@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/temporary_directory.hpp"
+
 namespace vmsg::test {
 
 class FakeNbdServer {
@@ -46,7 +48,8 @@ class FakeNbdServer {
   bool negotiate(int connection);
   bool obey(int connection, const Command& command, std::vector<std::byte>& data);
 
-  std::string path_;
+  const TemporaryDirectory folder_;
+  const std::string path_ = folder_.path("socket");
   int listener_ = -1;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -3,21 +3,7 @@
 
 # ---- in dom0 ---------------------------------------------------------------------------------------
 
-nothing_left() { ! xenstore-ls -f / | grep -q virtio-msg; }
-
-vmsgd_start() {
-	vmsgd --log-level info "$@" >>/run/test/vmsgd.log 2>&1 &
-	VMSGD=$!
-}
-vmsgd_stop() {
-	expect "everything of ours leaves xenstore" wait_for 5 nothing_left
-	kill "$VMSGD"
-	wait "$VMSGD"
-	expect_equal "exit code of vmsgd" 0 $?
-	grep -E ' (error|warning|info): ' /run/test/vmsgd.log
-	expect_equal "errors in the log" 0 "$(grep -c ' error: ' /run/test/vmsgd.log)"
-	expect_equal "zombies" "" "$(xl list | grep null)"
-}
+. /test/service.sh
 
 # guest_do GUEST COMMAND...: guest_run with the functions of these two files.
 guest_do() {
