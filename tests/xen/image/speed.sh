@@ -1,0 +1,32 @@
+# shellcheck shell=sh
+# What the measurements of tests/bench/xen share, in dom0. After linux.sh.
+
+: "${VMSG_TEST_ROUNDS:=5}" "${VMSG_TEST_SECONDS:=3}"
+# For trying things out: arguments of vmsgd, parameters of the guest's module, vmsgd's priority.
+: "${VMSG_TEST_DAEMON:=}" "${VMSG_TEST_MODULE:=}" "${VMSG_TEST_NICE:=-10}"
+
+vmsgd_answers() { vmsg list; }
+# vmsgd_first: starts vmsgd with the priority that its unit gives it.
+vmsgd_first() {
+	# shellcheck disable=SC2086
+	vmsgd_start $VMSG_TEST_DAEMON
+	expect "vmsgd answers" wait_for 60 vmsgd_answers
+	# shellcheck disable=SC2046
+	renice -n "$VMSG_TEST_NICE" -p $(ls "/proc/$VMSGD/task") >/dev/null
+}
+
+# guest_quiet COMMAND: its output. Nobody looks whether it has ended meanwhile: dom0 has one
+# processor, and who looks again and again takes from what is measured.
+guest_quiet() {
+	guest_spawn g "$1"
+	timeout $((VMSG_TEST_SECONDS * 4 + 30)) xenstore-watch -n 2 "/local/domain/$(domid g)/data/agent/code/$JOB" >/dev/null
+	guest_join g "$JOB" && job_output g "$JOB"
+}
+
+# figure CASE WHO UNIT NUMBER: what ./bench xen makes its table of.
+figure() {
+	case $4 in
+	'' | 0 | *[!0-9.]*) fail "$1, $2: \"$4\" is no figure" ;;
+	*) printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$4" "$3" | tee -a "$RESULTS/figures" ;;
+	esac
+}
