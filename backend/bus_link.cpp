@@ -153,7 +153,7 @@ void BusLink::config_changed(std::uint16_t number) {
 void BusLink::take_off(std::uint16_t number, Served& served) {
   served.is_leaving = true;
   served.reset_timer.reset();
-  endpoint_->detach(number, now());
+  endpoint_->withdraw(number);
   // Whether it is done at once or later, finish_leaving() sees it.
   static_cast<void>(served.session->release_all());
 }
@@ -166,6 +166,9 @@ void BusLink::finish_leaving() {
     gone.push_back(number);
     return true;
   });
+  // Now that nothing of the guest's memory is held, it may hear that it can have it back.
+  for (const std::uint16_t number : gone) endpoint_->removed(number, now());
+  finish_turn();
   // The listener may destroy this when it hears that all is gone.
   const std::weak_ptr<Alive> alive(alive_);
   for (const std::uint16_t number : gone) {

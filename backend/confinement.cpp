@@ -186,6 +186,8 @@ constexpr int kForSanitizers[] = {
     SCMP_SYS(clone),
     SCMP_SYS(ptrace),
     SCMP_SYS(wait4),
+    SCMP_SYS(getdents),
+    SCMP_SYS(getdents64),
     SCMP_SYS(kill),
     SCMP_SYS(process_vm_readv),
     SCMP_SYS(mmap),

@@ -63,6 +63,8 @@ function(vmsg_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE vmsg_base ${arg_LINK} GTest::gmock_main vmsg_warnings)
+  # What is tested is optimised as it is used; a test itself is compiled for half the time.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   if(NOT arg_LABELS)
     set(arg_LABELS unit)

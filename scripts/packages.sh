@@ -3,10 +3,10 @@
 
 # Build everything and run the tests that need no Xen.
 packages_build="g++ cmake ninja-build pkg-config ccache git curl
-  libxen-dev libboost1.81-dev libfmt-dev libcli11-dev liburing-dev
+  libxen-dev libboost1.81-dev libfmt-dev libcli11-dev liburing-dev libnbd-dev
   libtomlplusplus-dev libseccomp-dev nlohmann-json3-dev
   googletest libgtest-dev libgmock-dev libbenchmark-dev xenstore-utils mandoc man-db bsdextrautils
-  e2fsprogs iproute2 python3"
+  qemu-utils e2fsprogs iproute2 python3"
 
 # tools/check: formatting and static analysis.
 packages_check="clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev shellcheck"

@@ -46,6 +46,7 @@ struct BusEndpoint::Impl {
     Impl& bus;
     std::uint16_t number;
     std::unique_ptr<DeviceEndpoint> endpoint;
+    bool is_withdrawn = false;  // there for the list of devices only
     bool is_listed = false;
     Slot* next_listed = nullptr;
   };
@@ -206,7 +207,7 @@ void BusEndpoint::Impl::handle_waiting_frames() {
 
 BusEndpoint::Impl::Slot* BusEndpoint::Impl::find(std::uint16_t number) {
   const auto found = slots.find(number);
-  return found == slots.end() ? nullptr : &found->second;
+  return found == slots.end() || found->second.is_withdrawn ? nullptr : &found->second;
 }
 
 // ---- bus messages ------------------------------------------------------------------------------
@@ -460,16 +461,28 @@ Result<const DeviceEndpoint*, AttachError> BusEndpoint::attach(std::uint16_t num
 }
 
 bool BusEndpoint::detach(std::uint16_t number, Instant now) {
+  if (!withdraw(number)) return false;
+  removed(number, now);
+  return true;
+}
+
+bool BusEndpoint::withdraw(std::uint16_t number) {
   Impl::Slot* slot = impl_->find(number);
   if (slot == nullptr) return false;
   slot->endpoint->stop();
   impl_->forget_visit(*slot);
-  impl_->slots.erase(number);
-  impl_->numbers.release(number, now);
+  slot->is_withdrawn = true;
   std::erase_if(impl_->notes, [&](const Note& note) { return note.number == number; });
+  return true;
+}
+
+void BusEndpoint::removed(std::uint16_t number, Instant now) {
+  const auto found = impl_->slots.find(number);
+  if (found == impl_->slots.end() || !found->second.is_withdrawn) return;
+  impl_->slots.erase(found);
+  impl_->numbers.release(number, now);
   impl_->note({.number = number, .value = VIRTIO_MSG_DEVICE_REMOVED, .is_eject = false});
   impl_->handle_waiting();
-  return true;
 }
 
 bool BusEndpoint::eject(std::uint16_t number, std::uint16_t seconds) {

@@ -85,6 +85,12 @@ class BusEndpoint {
   /// QueueHost.
   bool detach(std::uint16_t number, Instant now);
 
+  /// The two halves of it, for queues that are still being given back. After withdraw() the number
+  /// is listed but nobody answers; removed() lets the driver side hear of it, which then ends its
+  /// grants of the queues: none may be in use any more.
+  bool withdraw(std::uint16_t number);
+  void removed(std::uint16_t number, Instant now);
+
   /// Asks the driver side to let go of a device within `seconds`. What it says comes by
   /// BusHost::ejected(); the time limit is the caller's. False when there is no such device.
   bool eject(std::uint16_t number, std::uint16_t seconds);

@@ -98,38 +98,46 @@ Result<InterfacePage, RingSetupFault> InterfacePage::read(const SharedBytes& pag
   return interface;
 }
 
-// ---- producer ----------------------------------------------------------------------------------
-
-struct RingProducer::Fields {
-  bool is_in;
+/// The four words of the interface page that belong to one direction.
+struct RingDirection {
+  bool is_in;  // to the driver side
   std::size_t prod;
-  std::size_t cons_event;
   std::size_t cons;
   std::size_t prod_event;
+  std::size_t cons_event;
 
-  static Fields of(RingSide side) {
-    if (side == RingSide::kDevice) {
-      return {true, VMSG_XEN_IF_IN_PROD, VMSG_XEN_IF_IN_CONS_EVENT, VMSG_XEN_IF_IN_CONS,
-              VMSG_XEN_IF_IN_PROD_EVENT};
+  static RingDirection of(bool is_in) {
+    if (is_in) {
+      return {.is_in = true,
+              .prod = VMSG_XEN_IF_IN_PROD,
+              .cons = VMSG_XEN_IF_IN_CONS,
+              .prod_event = VMSG_XEN_IF_IN_PROD_EVENT,
+              .cons_event = VMSG_XEN_IF_IN_CONS_EVENT};
     }
-    return {false, VMSG_XEN_IF_OUT_PROD, VMSG_XEN_IF_OUT_CONS_EVENT, VMSG_XEN_IF_OUT_CONS,
-            VMSG_XEN_IF_OUT_PROD_EVENT};
+    return {.is_in = false,
+            .prod = VMSG_XEN_IF_OUT_PROD,
+            .cons = VMSG_XEN_IF_OUT_CONS,
+            .prod_event = VMSG_XEN_IF_OUT_PROD_EVENT,
+            .cons_event = VMSG_XEN_IF_OUT_CONS_EVENT};
   }
 };
 
-RingProducer::RingProducer(const Fields& fields, const RingMemory& memory, const RingLayout& layout)
+// ---- producer ----------------------------------------------------------------------------------
+
+RingProducer::RingProducer(const RingDirection& direction, const RingMemory& memory,
+                           const RingLayout& layout)
     : page_(memory.interface_page),
-      ring_(direction_of(memory, layout, fields.is_in)),
-      prod_at_(fields.prod),
-      cons_event_at_(fields.cons_event),
-      cons_at_(fields.cons),
-      prod_event_at_(fields.prod_event),
+      ring_(direction_of(memory, layout, direction.is_in)),
+      prod_at_(direction.prod),
+      cons_event_at_(direction.cons_event),
+      cons_at_(direction.cons),
+      prod_event_at_(direction.prod_event),
       size_(layout.size()),
       max_message_size_(layout.max_message_size()) {}
 
 Result<RingProducer, RingError> RingProducer::attach(RingSide side, const RingMemory& memory,
                                                      const RingLayout& layout) {
-  RingProducer producer(Fields::of(side), memory, layout);
+  RingProducer producer(RingDirection::of(side == RingSide::kDevice), memory, layout);
   producer.prod_ = producer.page_.load_relaxed32(producer.prod_at_);
   producer.published_ = producer.prod_;
   const auto used = producer.look();
@@ -209,36 +217,20 @@ void RingProducer::write_wrapped(std::uint32_t at, std::span<const std::byte> by
 
 // ---- consumer ----------------------------------------------------------------------------------
 
-struct RingConsumer::Fields {
-  bool is_in;
-  std::size_t cons;
-  std::size_t prod_event;
-  std::size_t prod;
-  std::size_t cons_event;
-
-  static Fields of(RingSide side) {
-    if (side == RingSide::kDriver) {
-      return {true, VMSG_XEN_IF_IN_CONS, VMSG_XEN_IF_IN_PROD_EVENT, VMSG_XEN_IF_IN_PROD,
-              VMSG_XEN_IF_IN_CONS_EVENT};
-    }
-    return {false, VMSG_XEN_IF_OUT_CONS, VMSG_XEN_IF_OUT_PROD_EVENT, VMSG_XEN_IF_OUT_PROD,
-            VMSG_XEN_IF_OUT_CONS_EVENT};
-  }
-};
-
-RingConsumer::RingConsumer(const Fields& fields, const RingMemory& memory, const RingLayout& layout)
+RingConsumer::RingConsumer(const RingDirection& direction, const RingMemory& memory,
+                           const RingLayout& layout)
     : page_(memory.interface_page),
-      ring_(direction_of(memory, layout, fields.is_in)),
-      cons_at_(fields.cons),
-      prod_event_at_(fields.prod_event),
-      prod_at_(fields.prod),
-      cons_event_at_(fields.cons_event),
+      ring_(direction_of(memory, layout, direction.is_in)),
+      cons_at_(direction.cons),
+      prod_event_at_(direction.prod_event),
+      prod_at_(direction.prod),
+      cons_event_at_(direction.cons_event),
       size_(layout.size()),
       max_message_size_(layout.max_message_size()) {}
 
 Result<RingConsumer, RingError> RingConsumer::attach(RingSide side, const RingMemory& memory,
                                                      const RingLayout& layout) {
-  RingConsumer consumer(Fields::of(side), memory, layout);
+  RingConsumer consumer(RingDirection::of(side == RingSide::kDriver), memory, layout);
   consumer.cons_ = consumer.page_.load_relaxed32(consumer.cons_at_);
   consumer.published_ = consumer.cons_;
   const auto available = consumer.look();

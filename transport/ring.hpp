@@ -128,6 +128,8 @@ struct RingMemory {
   return (size + VMSG_XEN_MSG_ALIGN - 1) & ~std::uint32_t{VMSG_XEN_MSG_ALIGN - 1};
 }
 
+struct RingDirection;  // where the indices of a direction are
+
 class RingProducer {
  public:
   /// Goes on from the indices in memory, so that it serves a fresh ring and one that a former
@@ -156,8 +158,7 @@ class RingProducer {
   [[nodiscard]] std::uint32_t size() const { return size_; }
 
  private:
-  struct Fields;
-  RingProducer(const Fields& fields, const RingMemory& memory, const RingLayout& layout);
+  RingProducer(const RingDirection& direction, const RingMemory& memory, const RingLayout& layout);
 
   [[nodiscard]] Result<std::uint32_t, RingError> look();
   void write_wrapped(std::uint32_t at, std::span<const std::byte> bytes) const;
@@ -201,8 +202,7 @@ class RingConsumer {
   [[nodiscard]] std::uint32_t max_message_size() const { return max_message_size_; }
 
  private:
-  struct Fields;
-  RingConsumer(const Fields& fields, const RingMemory& memory, const RingLayout& layout);
+  RingConsumer(const RingDirection& direction, const RingMemory& memory, const RingLayout& layout);
 
   [[nodiscard]] Result<std::uint32_t, RingError> look();
   void read_wrapped(std::uint32_t at, std::span<std::byte> bytes) const;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "devices/blk/nbd_disk.hpp"
 #include "devices/blk/null_disk.hpp"
 #include "devices/blk/raw_disk.hpp"
 
@@ -52,6 +53,15 @@ Result<std::unique_ptr<ServedDevice>, std::string> BlkDevice::open(const BlkOpti
     case TargetKind::kNull:
       disk = std::make_unique<NullDisk>(options.null_size);
       break;
+    case TargetKind::kNbd: {
+      auto opened = NbdDisk::open({.uri = options.target,
+                                   .is_read_only = options.is_read_only,
+                                   .may_discard = options.may_discard,
+                                   .patience = options.reconnect_timeout});
+      if (!opened) return std::unexpected(opened.error());
+      disk = std::move(*opened);
+      break;
+    }
     case TargetKind::kRaw: {
       auto opened = RawDisk::open({.path = options.target,
                                    .is_read_only = options.is_read_only,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <string_view>
 
@@ -10,6 +11,12 @@
 
 namespace vmsg::blk {
 namespace {
+
+bool is_nbd_uri(std::string_view target) {
+  constexpr std::array<std::string_view, 4> kSchemes{"nbd://", "nbds://", "nbd+unix://",
+                                                     "nbds+unix://"};
+  return std::ranges::any_of(kSchemes, [&](auto scheme) { return target.starts_with(scheme); });
+}
 
 void parse_target(ParameterReader& reader, BlkOptions& options) {
   constexpr std::string_view kNull = "null:";
@@ -25,9 +32,11 @@ void parse_target(ParameterReader& reader, BlkOptions& options) {
       return;
     }
     options.null_size = *size;
+  } else if (is_nbd_uri(options.target)) {
+    options.kind = TargetKind::kNbd;
   } else if (!options.target.starts_with('/')) {
-    reader.complain(
-        fmt::format("target='{}': an absolute path or null:SIZE is allowed", options.target));
+    reader.complain(fmt::format(
+        "target='{}': an absolute path, an nbd: URI or null:SIZE is allowed", options.target));
   }
 }
 
@@ -57,6 +66,9 @@ Result<BlkOptions, std::string> parse_options(const DeviceParameters& parameters
   constexpr std::uint64_t kMostRate = std::uint64_t{1} << 40;
   options.iops = reader.number("iops", 0, {.most = kMostRate});
   options.bandwidth = reader.size("bandwidth", 0, {.most = kMostRate});
+  options.reconnect_timeout = std::chrono::seconds(reader.number(
+      "reconnect-timeout", static_cast<std::uint64_t>(options.reconnect_timeout.count()),
+      {.least = 1, .most = 86400}));
   options.queues =
       static_cast<std::uint32_t>(reader.number("queues", options.queues, {.least = 1, .most = 64}));
   options.queue_size = static_cast<std::uint32_t>(

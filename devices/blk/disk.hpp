@@ -1,5 +1,5 @@
 // The host side of a virtio disk: something that reads, writes and flushes ranges of bytes without
-// blocking. raw_disk and null_disk implement it; nothing here knows virtio.
+// blocking. raw_disk, null_disk and nbd_disk implement it; nothing here knows virtio.
 #pragma once
 
 #include <cstddef>

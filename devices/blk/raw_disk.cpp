@@ -107,6 +107,11 @@ class RawDiskQueue final : public DiskQueue {
 
   void completed(Work& work, std::int32_t result) {
     if (result == -EINTR || result == -EAGAIN) return again(work);
+    if (result == -EOPNOTSUPP) {
+      const Resort resort = resort_for(work.io);
+      if (resort == Resort::kAgain) return again(work);
+      if (resort == Resort::kDone) result = 0;
+    }
     if (result < 0) return owner_.finished(work.slot, -result);
     DiskIo& io = work.io;
     if (io.operation == Operation::kRead || io.operation == Operation::kWrite) {

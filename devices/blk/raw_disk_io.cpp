@@ -4,6 +4,8 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 
+#include <utility>
+
 namespace vmsg::blk {
 namespace {
 
@@ -36,6 +38,19 @@ void prepare_raw_io(io_uring_sqe& entry, int fd, const DiskIo& io) {
     case Operation::kUnknown:
       io_uring_prep_fsync(&entry, fd, IORING_FSYNC_DATASYNC);
       return;
+  }
+}
+
+Resort resort_for(DiskIo& io) {
+  switch (io.operation) {
+    case Operation::kDiscard:
+      // The guest says that it needs the contents no more; nothing is promised about them.
+      return Resort::kDone;
+    case Operation::kWriteZeroes:
+      // Zeros are owed, deallocation is not: a device without an operation for both writes them.
+      return std::exchange(io.may_unmap, false) ? Resort::kAgain : Resort::kNone;
+    default:
+      return Resort::kNone;
   }
 }
 

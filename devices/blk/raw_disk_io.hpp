@@ -3,11 +3,22 @@
 
 #include <liburing.h>
 
+#include <cstdint>
+
 #include "devices/blk/disk.hpp"
 
 namespace vmsg::blk {
 
 /// Fills in an entry that has been prepared with its completion.
 void prepare_raw_io(io_uring_sqe& entry, int fd, const DiskIo& io);
+
+/// What to do when the kernel says that it cannot do that with this target. It may say so although
+/// the target looked as if it could: what a block device can do is known when it is tried.
+enum class Resort : std::uint8_t {
+  kNone,   // it is an error
+  kAgain,  // `io` asks for less now
+  kDone,   // it need not be done
+};
+[[nodiscard]] Resort resort_for(DiskIo& io);
 
 }  // namespace vmsg::blk

@@ -16,7 +16,7 @@
 #include "backend/control_client.hpp"
 #include "backend/control_request.hpp"
 #include "backend/local_listener.hpp"
-#include "tests/backend/temporary_directory.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg {
 namespace {
@@ -32,7 +32,7 @@ class ControlServerTest : public ::testing::Test {
   // How long a test waits for something that is sure to come before it gives up.
   static constexpr std::chrono::seconds kDeadline{20};
 
-  ControlServerTest() : path_(directory_.path() / "control") {
+  ControlServerTest() : path_(directory_.path("control")) {
     server_.emplace(
         loop_, std::move(*listen_local(path_)),
         ControlView{.version = "9", .snapshot = [this] { return snapshot_; }, .trace = trace_});

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/backend/temporary_directory.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg {
 namespace {
@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 
 class LocalListener : public ::testing::Test {
  protected:
-  [[nodiscard]] std::string path() const { return directory_.path() / "vmsgd.sock"; }
+  [[nodiscard]] std::string path() const { return directory_.path("vmsgd.sock"); }
   [[nodiscard]] static mode_t mode_of(const std::string& path) {
     struct stat found{};
     return ::lstat(path.c_str(), &found) == 0 ? found.st_mode & 07777 : 0;
@@ -34,7 +34,7 @@ TEST_F(LocalListener, IsForTheOwnerAndItsGroup) {
 }
 
 TEST_F(LocalListener, MakesItsDirectory) {
-  const auto listener = listen_local(directory_.path() / "vmsg" / "vmsgd.sock");
+  const auto listener = listen_local(directory_.path("vmsg/vmsgd.sock"));
 
   EXPECT_TRUE(listener) << listener.error();
 }
@@ -70,14 +70,14 @@ TEST_F(LocalListener, LeavesAFileAlone) {
 }
 
 TEST_F(LocalListener, NoSuchPlace) {
-  const auto listener = listen_local(directory_.path() / "a" / "b" / "c");
+  const auto listener = listen_local(directory_.path("a/b/c"));
 
   ASSERT_FALSE(listener);
   EXPECT_THAT(listener.error(), HasSubstr("No such file or directory"));
 }
 
 TEST_F(LocalListener, TooLongAPath) {
-  const auto listener = listen_local(directory_.path() / std::string(108, 'x'));
+  const auto listener = listen_local(directory_.path(std::string(108, 'x')));
 
   ASSERT_FALSE(listener);
   EXPECT_THAT(listener.error(), HasSubstr("a path of 1 to 107 bytes is expected"));

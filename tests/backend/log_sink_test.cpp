@@ -12,7 +12,7 @@
 #include <cstring>
 
 #include "backend/log.hpp"
-#include "tests/backend/temporary_directory.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg {
 namespace {
@@ -23,7 +23,7 @@ using ::testing::MatchesRegex;
 class FakeJournal {
  public:
   FakeJournal()
-      : path_(directory_.path() / "journal"),
+      : path_(directory_.path("journal")),
         socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;

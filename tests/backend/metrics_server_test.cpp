@@ -11,7 +11,7 @@
 #include <chrono>
 
 #include "backend/metrics_address.hpp"
-#include "tests/backend/temporary_directory.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg {
 namespace {
@@ -95,7 +95,7 @@ class MetricsServerTest : public ::testing::Test {
   static constexpr std::chrono::seconds kDeadline{20};
 
   MetricsServerTest()
-      : path_(directory_.path() / "metrics"),
+      : path_(directory_.path("metrics")),
         server_(loop_, std::move(*listen_for_metrics({.path = path_})), [this] {
           ++pages_;
           return std::string("vmsg 1\n");

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "backend/endpoint_counts.hpp"
+#include "tests/backend/sample_queue.hpp"
 
 namespace vmsg {
 namespace {
@@ -37,16 +38,7 @@ Snapshot snapshot_with_everything() {
   messages.dropped.add(DropReason::kShortPayload);
   device.messages = counts_of(messages);
   device.dropped = counts_of(messages.dropped);
-  device.queues = {{.index = 1,
-                    .size = 256,
-                    .is_packed = true,
-                    .worker = 3,
-                    .has_port = true,
-                    .turns = 10,
-                    .chains = 11,
-                    .kicks = 12,
-                    .notifications = 13,
-                    .suppressed = 14}};
+  device.queues = {test::sample_queue()};
   BusSnapshot bus;
   bus.guest = 3;
   bus.state = "connected";

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "backend/script_program.hpp"
-#include "tests/backend/temporary_directory.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg {
 namespace {
@@ -26,23 +26,23 @@ class ScriptHelperTest : public testing::Test {
  protected:
   /// Text of a script below "#!/bin/sh"; returns its path.
   std::string make_script(const std::string& name, const std::string& text, mode_t mode = 0700) {
-    std::string path = (directory_.path() / name).string();
+    std::string path = directory_.path(name);
     std::ofstream(path) << "#!/bin/sh\n" << text;
     EXPECT_EQ(chmod(path.c_str(), mode), 0);
     return path;
   }
   std::string run(const ScriptCall& call) {
-    auto helper = ScriptHelper::start(directory_.path().string());
+    auto helper = ScriptHelper::start(directory_.path());
     EXPECT_TRUE(helper);
     const auto done = (*helper)->run(call);
     return done ? std::string() : done.error();
   }
   std::string refusal(const ScriptCall& call) {
-    const auto path = check_script(directory_.path().string(), call);
+    const auto path = check_script(directory_.path(), call);
     return path ? std::string() : path.error();
   }
   std::string read(const std::string& name) {
-    std::ifstream file((directory_.path() / name).string());
+    std::ifstream file(directory_.path(name));
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
@@ -69,7 +69,7 @@ TEST_F(ScriptHelperTest, ItsPathIsAllowedToo) {
 TEST_F(ScriptHelperTest, OneHelperServesManyCalls) {
   make_script("vif-x", "echo \"$1\" >>\"${0%/*}/said\"\n");
   make_script("vif-bad", "exit 7\n");
-  auto helper = ScriptHelper::start(directory_.path().string());
+  auto helper = ScriptHelper::start(directory_.path());
   ASSERT_TRUE(helper);
 
   EXPECT_TRUE((*helper)->run({.script = "vif-x", .command = "add", .variables = {}}));
@@ -93,12 +93,12 @@ TEST_F(ScriptHelperTest, NoOtherProgramIsRun) {
   make_script("block", "exit 0\n");
   make_script("vif-x", "exit 0\n");
   make_script("vif-loose", "exit 0\n", 0722);
-  ASSERT_EQ(mkdir((directory_.path() / "vif-folder").c_str(), 0700), 0);
+  ASSERT_EQ(mkdir(directory_.path("vif-folder").c_str(), 0700), 0);
 
   for (const std::string script :
        {"block", "/bin/sh", "../vif-x", "vif-/../vif-x", "", "/", "vif-x/"}) {
     EXPECT_THAT(refusal({.script = script, .command = "add", .variables = {}}),
-                HasSubstr("a file of " + directory_.path().string()))
+                HasSubstr("a file of " + directory_.path()))
         << script;
   }
   EXPECT_THAT(refusal({.script = "vif-none", .command = "add", .variables = {}}),
@@ -132,7 +132,7 @@ TEST_F(ScriptHelperTest, NothingElseIsToldToAScript) {
 TEST_F(ScriptHelperTest, ItEndsWithItsOwner) {
   make_script("vif-x", "echo $PPID >\"${0%/*}/said\"\n");
   {
-    auto helper = ScriptHelper::start(directory_.path().string());
+    auto helper = ScriptHelper::start(directory_.path());
     ASSERT_TRUE(helper);
     ASSERT_TRUE((*helper)->run({.script = "vif-x", .command = "add", .variables = {}}));
     ASSERT_EQ(kill(std::stoi(read("said")), SIGTERM), 0);  // is for the daemon, not for it

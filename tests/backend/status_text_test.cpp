@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/backend/sample_queue.hpp"
+
 namespace vmsg {
 namespace {
 
@@ -25,16 +27,7 @@ Snapshot snapshot_of_two_guests() {
   device.totals.numbers["reconnects"] = 2;
   device.messages = {{"requests", 9}};
   device.dropped = {{"truncated", 1}};
-  device.queues = {{.index = 1,
-                    .size = 256,
-                    .is_packed = true,
-                    .worker = 3,
-                    .has_port = true,
-                    .turns = 10,
-                    .chains = 11,
-                    .kicks = 12,
-                    .notifications = 13,
-                    .suppressed = 14}};
+  device.queues = {test::sample_queue()};
   BusSnapshot bus;
   bus.guest = 3;
   bus.state = "connected";

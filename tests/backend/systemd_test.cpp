@@ -11,7 +11,7 @@
 #include <cstring>
 #include <string>
 
-#include "tests/backend/temporary_directory.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg {
 namespace {
@@ -48,7 +48,7 @@ TEST_F(Systemd, NobodyAskedToBeTold) { notify_systemd("READY=1"); }
 
 TEST_F(Systemd, TellsASocketInTheFilesystem) {
   const test::TemporaryDirectory directory;
-  const std::string path = directory.path() / "notify";
+  const std::string path = directory.path("notify");
   const FileDescriptor socket = manager(path);
   set("NOTIFY_SOCKET", path);
 

@@ -181,6 +181,7 @@ std::string complaint(DeviceParameters parameters) {
 TEST(BlkOptions, TargetsAreToldApart) {
   EXPECT_EQ(parse_options({{"target", "/dev/vg/lv"}})->kind, TargetKind::kRaw);
   EXPECT_EQ(parse_options({{"target", "null:1G"}})->null_size, 1U << 30);
+  EXPECT_EQ(parse_options({{"target", "nbd+unix:///?socket=/run/x"}})->kind, TargetKind::kNbd);
   EXPECT_THAT(complaint({{"target", "disk.img"}}), HasSubstr("an absolute path"));
   EXPECT_THAT(complaint({{"target", "null:1000"}}), HasSubstr("a multiple of 512"));
   EXPECT_THAT(complaint({}), HasSubstr("target=... is missing"));

@@ -198,17 +198,6 @@ void ConsoleBench::settle() {
   }
 }
 
-Folder::Folder() {
-  std::string name = std::filesystem::temp_directory_path() / "console-test-XXXXXX";
-  VMSG_INVARIANT(mkdtemp(name.data()) != nullptr);
-  path_ = name;
-}
-
-Folder::~Folder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 FileDescriptor open_terminal(const std::string& path) {
   return FileDescriptor(open(path.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
 }

@@ -105,19 +105,6 @@ class ConsoleBench {
   Nanoseconds now_ = kSecond;
 };
 
-/// A folder that goes with the test.
-class Folder {
- public:
-  Folder();
-  ~Folder();
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] std::string path(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 [[nodiscard]] FileDescriptor open_terminal(const std::string& path);
 [[nodiscard]] FileDescriptor connect_to(const std::string& path);
 /// Whatever can be read at once is added to `text`; false at the end or on an error.

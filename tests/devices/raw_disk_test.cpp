@@ -126,6 +126,14 @@ TEST_F(RawDiskTest, AFileThatWasCutIsAnErrorBehindItsEnd) {
   EXPECT_EQ(run(data(Operation::kRead, kSize - 4096, 4096)), EIO);
 }
 
+TEST_F(RawDiskTest, AReadThatComesBackShortGoesOnUntilTheEnd) {
+  open();
+  ASSERT_EQ(truncate(path_.c_str(), kSize - 4096), 0);
+
+  EXPECT_EQ(run(data(Operation::kRead, kSize - 16384, 12288)), 0);
+  EXPECT_EQ(run(data(Operation::kRead, kSize - 16384, 16384)), EIO);
+}
+
 TEST_F(RawDiskTest, ARefreshFindsTheNewSize) {
   open();
   int told = 0;
@@ -195,6 +203,28 @@ TEST(RawDiskIo, NothingThatDeallocatesChangesTheSize) {
 
   EXPECT_EQ(entry.opcode, IORING_OP_FALLOCATE);
   EXPECT_EQ(entry.len, static_cast<unsigned>(FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE));
+}
+
+TEST(RawDiskIo, ADiscardThatTheTargetCannotDoIsDone) {
+  DiskIo io{.operation = Operation::kDiscard, .length = 512, .data = {}};
+
+  EXPECT_EQ(resort_for(io), Resort::kDone);
+}
+
+TEST(RawDiskIo, ZerosThatCannotBeDeallocatedAreWritten) {
+  DiskIo io{.operation = Operation::kWriteZeroes, .length = 512, .data = {}, .may_unmap = true};
+
+  EXPECT_EQ(resort_for(io), Resort::kAgain);
+
+  EXPECT_FALSE(io.may_unmap);
+  EXPECT_EQ(resort_for(io), Resort::kNone);
+}
+
+TEST(RawDiskIo, NothingElseMayBeLeftUndone) {
+  for (const Operation operation : {Operation::kRead, Operation::kWrite, Operation::kFlush}) {
+    DiskIo io{.operation = operation, .data = {}};
+    EXPECT_EQ(resort_for(io), Resort::kNone);
+  }
 }
 
 TEST(DataPool, GivesRunsOfPagesAndTakesThemBack) {

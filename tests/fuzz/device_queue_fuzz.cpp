@@ -31,6 +31,11 @@ class Area {
   SharedBytes bytes_;
 };
 
+// A new queue is the most expensive step, and more of them in one input find nothing new: what a
+// queue costs is its segments and tables, written once when it is made.
+constexpr std::uint32_t kMaxSegments = 24;
+constexpr std::uint32_t kMaxQueues = 4;
+
 class Session {
  public:
   Session(QueueFormat format, FuzzInput& input) : input_(input), format_(format) {
@@ -76,7 +81,7 @@ class Session {
  private:
   void create() {
     const std::uint8_t features = input_.take<std::uint8_t>();
-    max_segments_ = input_.below(64) + 1;
+    max_segments_ = input_.below(kMaxSegments) + 1;
     max_in_flight_ = input_.below(size_) + 1;
     auto queue =
         DeviceQueue::create({.format = format_,
@@ -225,6 +230,7 @@ class Session {
   }
 
   void start_again() {
+    if (++queues_made_ > kMaxQueues) return;
     if (input_.flag()) {
       queue_->abandon();
       require(queue_->in_flight() == 0);
@@ -251,6 +257,7 @@ class Session {
   GrantAddress table_ = GrantAddress::of(0);
   std::unique_ptr<DeviceQueue> queue_;
   std::vector<Chain> held_;  // after the queue: gone before it
+  std::uint32_t queues_made_ = 1;
   std::uint16_t next_avail_ = 0;
   std::uint32_t slot_ = 0;
   bool wrap_ = true;

@@ -20,6 +20,13 @@
 namespace vmsg::scale {
 namespace {
 
+// A sanitizer keeps something of every thread that ever was, and looks for leaks itself.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kMemoryTells = false;
+#else
+constexpr bool kMemoryTells = true;
+#endif
+
 using std::chrono::nanoseconds;
 
 constexpr std::uint32_t kQueueSize = 16;
@@ -207,7 +214,7 @@ class Run {
     expect(xen_.what_is_left(0).size() == held_before, "no port, map or watch was left");
     // What an allocator keeps comes and goes; what leaks grows with the rounds.
     const std::uint64_t allowed = before.resident_kib + 256 + std::uint64_t{4} * options_.rounds;
-    expect(after.resident_kib <= allowed, "no memory was left");
+    if (kMemoryTells) expect(after.resident_kib <= allowed, "no memory was left");
   }
 
   [[nodiscard]] std::size_t device_count() const {

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <thread>
 
-#include "tests/tools/scratch_folder.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg::tool {
 namespace {
@@ -48,13 +48,13 @@ class FakeDaemon {
 };
 
 Result<nlohmann::json, std::string> status_of(const std::string& answer) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   const FakeDaemon daemon(folder.path() + "/sock", answer);
   return read_daemon_status(folder.path() + "/sock");
 }
 
 TEST(ControlClient, AsksInALineAndReadsALine) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   FakeDaemon daemon(folder.path() + "/sock", "{\"version\":\"1\",\"new\":[]}\n");
 
   const auto status = read_daemon_status(folder.path() + "/sock");

@@ -2,13 +2,13 @@
 
 #include <gmock/gmock.h>
 
-#include "tests/tools/scratch_folder.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg::tool {
 namespace {
 
 TEST(CreatedGuests, AClaimIsSeenByOthersUntilItEnds) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   CreatedGuests mine(folder.path());
   CreatedGuests others(folder.path());
 
@@ -25,7 +25,7 @@ TEST(CreatedGuests, AClaimIsSeenByOthersUntilItEnds) {
 }
 
 TEST(CreatedGuests, AKeptClaimIsRemembered) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   CreatedGuests guests(folder.path());
 
   ASSERT_TRUE(guests.claim("guest1")->keep("/root/guest1.cfg"));
@@ -35,7 +35,7 @@ TEST(CreatedGuests, AKeptClaimIsRemembered) {
 }
 
 TEST(CreatedGuests, AFailedSecondAttemptForgetsNothing) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   CreatedGuests guests(folder.path());
   ASSERT_TRUE(guests.claim("guest1")->keep("/root/guest1.cfg"));
 
@@ -45,7 +45,7 @@ TEST(CreatedGuests, AFailedSecondAttemptForgetsNothing) {
 }
 
 TEST(CreatedGuests, NoNameLeadsOutOfTheFolder) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   CreatedGuests guests(folder.path() + "/run");
 
   ASSERT_TRUE(guests.claim("../../escape")->keep("x"));

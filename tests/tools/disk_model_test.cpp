@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/tools/scratch_folder.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace vmsg::guest {
 namespace {
@@ -130,7 +130,7 @@ TEST_F(DiskModelTest, AFailedFlushCoversNothing) {
 }
 
 TEST_F(DiskModelTest, ASavedModelKnowsTheSame) {
-  const tool::ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string path = folder.path() + "/state";
   const auto last = write();
 

@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "tests/tools/scratch_folder.hpp"
+#include "tests/support/temporary_directory.hpp"
 #include "tools/vmsg/guest_configs.hpp"
 
 namespace vmsg::tool {
@@ -67,7 +67,7 @@ TEST(DomainConfig, ControlCharactersOfAFileAreNotPrinted) {
 }
 
 TEST(DomainConfig, FilesThatAreNone) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   EXPECT_EQ(read_domain_config(folder.path() + "/none").error().front().what,
             "No such file or directory");
   EXPECT_EQ(read_domain_config(folder.path()).error().front().what, "not a regular file");
@@ -76,7 +76,7 @@ TEST(DomainConfig, FilesThatAreNone) {
 }
 
 TEST(DomainConfig, SettingsOfTheCommandLineComeLast) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string file = folder.file("g.cfg", "name = 'g'");
   const std::vector<std::string> settings{"name='other'"};
 
@@ -84,7 +84,7 @@ TEST(DomainConfig, SettingsOfTheCommandLineComeLast) {
 }
 
 TEST(GuestConfigs, TheFileWithTheNameIsFound) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   folder.file("a/xl.conf", "autoballoon=\"off\"\n");
   folder.file("a/one.cfg", "name='one'\nvirtio_msg=['type=rng']\n");
   folder.file("a/broken", "name='two\n");
@@ -104,7 +104,7 @@ TEST(GuestConfigs, TheFileWithTheNameIsFound) {
 }
 
 TEST(GuestConfigs, TheFirstOfTwoFilesIsTaken) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   folder.file("a/z.cfg", "name='one'\n");
   folder.file("b/a.cfg", "name='one'\n");
   std::vector<Problem> problems;
@@ -117,7 +117,7 @@ TEST(GuestConfigs, TheFirstOfTwoFilesIsTaken) {
 }
 
 TEST(GuestConfigs, ABrokenFileCalledLikeTheGuestIsReported) {
-  const ScratchFolder folder;
+  const test::TemporaryDirectory folder;
   folder.file("one.cfg", "name='one'\nvirtio_msg=['type=rng'\n");
   std::vector<Problem> problems;
 

@@ -54,7 +54,6 @@ TEST_F(BusConformance, BUS4TheLimitHoldsInBothDirections) {
 
 TEST_F(BusConformance, BUS5TheRevisionIsOne) { EXPECT_EQ(bus->parameters().revision, 1U); }
 
-// rules: BUS-6, L-1, L-13
 TEST_F(BusConformance, BUS6TransportFeaturesAreZeroUnlessTheStrictProfileIsWanted) {
   EXPECT_EQ(bus->parameters().transport_features, 0U);
 
@@ -170,6 +169,49 @@ TEST_F(BusConformance, BUS12FramesReachTheirDeviceAndComeBackUnchanged) {
                                  0,    0,    0,    0,    4,    0,    0,    0,    0, 0, 0x10, 0})));
 }
 
+// The same device with and without a bus in between: what goes in and what comes out is the same.
+TEST_F(BusConformance, BUS13TheBusChangesNoByteOfAFrame) {
+  attach({0xfffe});
+  FakeDevice other_device;
+  FakeQueueHost other_queues;
+  RecordingSink other_sink;
+  EndpointOptions options;
+  options.ring_features = {28, 29, 34, 38, 40};
+  options.notification_data_allowed = true;
+  const auto alone =
+      DeviceEndpoint::create(0xfffe, other_device, other_queues, other_sink, options).value();
+  const auto expect_alike = [&](const Bytes& frame, std::size_t answers) {
+    alone->on_frame(frame);
+    const auto expected = other_sink.take();
+    EXPECT_THAT(expected, SizeIs(answers));
+    EXPECT_EQ(raw(frame), expected) << to_text(frame);
+  };
+
+  auto through_bus = driver(0xfffe);
+  expect_alike(through_bus.frame_of(GetDeviceInfoRequest{}, 0xabcd), 1);
+  expect_alike(through_bus.frame_of(GetDeviceFeaturesRequest{.block_index = 0, .num_blocks = 2}),
+               1);
+  expect_alike(through_bus.frame_of(SetDeviceStatusRequest{.status = 3}, 0), 1);
+  expect_alike(through_bus.frame_of(GetConfigRequest{.offset = 3, .length = 9}, 0xffff), 1);
+  expect_alike(through_bus.frame_of(GetVqueueRequest{.index = 1}), 1);
+  expect_alike(through_bus.frame_of(EventAvail{.vq_index = 0, .next_offset = 0}), 0);
+  Bytes reserved_bits = through_bus.frame_of(GetDeviceStatusRequest{});
+  reserved_bits[0] |= std::byte{0xfc};
+  expect_alike(reserved_bits, 1);
+}
+
+TEST_F(BusConformance, BUS13TheBusChangesNoByteOfAnEvent) {
+  attach({0xfffe});
+  driver(0xfffe).to_live({0});
+  bus->used(0xfffe, 0);
+  bus->config_changed(0xfffe);
+
+  EXPECT_THAT(sink.take(),
+              ElementsAre(bytes({0x00, 0x42, 0xfe, 0xff, 0, 0, 0x0c, 0, 0, 0, 0, 0}),
+                          bytes({0x00, 0x40, 0xfe, 0xff, 0, 0, 0x18, 0, 0x0f, 0, 0, 0,
+                                 1,    0,    0,    0,    0, 0, 0,    0, 0,    0, 0, 0})));
+}
+
 TEST_F(BusConformance, BUS12UnknownTransportMessagesAreTheDevicesToDrop) {
   attach({5});
 
@@ -217,6 +259,27 @@ TEST_F(BusConformance, BUS19ResponsesThatMatchNothingAreDropped) {
   EXPECT_THAT(raw({0x03, 0x02, 0, 0, 2, 0, 0x0e, 0, 0, 0, 0, 0, 0, 0}), IsEmpty());
 
   EXPECT_EQ(bus->counters().dropped.of(DropReason::kDirection), 2U);
+}
+
+// What the v2 Linux driver demands of a bus: L-1, L-13.
+TEST_F(BusConformance, L1TheParametersAreThoseThatItAttachesTo) {
+  start(BusOptions());
+
+  EXPECT_EQ(bus->parameters().revision, 1U);
+  EXPECT_GE(bus->parameters().max_message_size, 52U);
+  EXPECT_LE(bus->parameters().max_message_size, 65535U);
+  EXPECT_EQ(bus->parameters().transport_features, 0U);
+}
+
+TEST_F(BusConformance, L13TheStrictProfileIsNeitherAnnouncedNorHeldTo) {
+  start(BusOptions());
+  attach({5});
+  driver(5).to_features_ok();
+  bus->config_changed(5);
+
+  EXPECT_EQ(bus->parameters().transport_features, 0U);
+  // It writes generation 0 whatever it read.
+  EXPECT_EQ(driver(5).set_config(FakeDevice::kWritable, {1}, 0).length, 1U);
 }
 
 // A new link is a new endpoint: devices are found anew in their first state.
@@ -308,6 +371,28 @@ TEST_F(BusConformance, BUS40NothingIsDeliveredAfterRemoved) {
                                               0x00, 0x02, 0x00})));  // V66
   EXPECT_THAT(raw({0x00, 0x07, 0x05, 0x00, 0, 0, 0x08, 0x00}), IsEmpty());
   EXPECT_EQ(queues(5).stops, 1);
+}
+
+TEST_F(BusConformance, BUS40ADeviceThatIsBeingTakenAwayIsListedAndSilent) {
+  attach({5, 6});
+  driver(5).to_live({0});
+  sink.take();
+
+  EXPECT_TRUE(bus->withdraw(5));
+  EXPECT_FALSE(bus->withdraw(5));
+  bus->used(5, 0);
+
+  EXPECT_EQ(queues(5).stops, 1);
+  EXPECT_THAT(sink.take(), IsEmpty());
+  EXPECT_THAT(raw({0x00, 0x07, 0x05, 0x00, 0, 0, 0x08, 0x00}), IsEmpty());
+  EXPECT_THAT(enumerate(256), ElementsAre(5, 6));
+  EXPECT_EQ(try_attach(5), AttachError::kNumberTaken);
+
+  bus->removed(5, now);
+  EXPECT_THAT(device_events(), ElementsAre(Pair(5, 2)));
+  EXPECT_THAT(enumerate(256), ElementsAre(6));
+  bus->removed(6, now);
+  EXPECT_THAT(enumerate(256), ElementsAre(6));
 }
 
 TEST_F(BusConformance, BUS40EventsThatWaitedAreForgottenOnRemoval) {

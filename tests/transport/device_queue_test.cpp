@@ -29,6 +29,15 @@ class QueueSetUp : public DeviceConformance {
   SetVqueueRequest request = ProtocolDriver::good_queue(0);
 };
 
+class RingReset : public DeviceConformance {
+ protected:
+  RingReset() {
+    driver.to_live({0, 1}, selection_with({40}));
+    sink.take();
+    log.clear();
+  }
+};
+
 /// The same with a packed ring.
 class PackedQueueSetUp : public QueueSetUp {
  protected:
@@ -160,6 +169,17 @@ TEST_F(QueueSetUp, DEV83AcceptedAndRejectedAreAnsweredAlike) {
   EXPECT_EQ(accepted, rejected);
   EXPECT_THAT(accepted, ElementsAre(bytes({0x01, 0x0a, 0x05, 0x00, 0x34, 0x12, 0x08, 0x00})));
   EXPECT_THAT(reset, ElementsAre(bytes({0x01, 0x0b, 0x05, 0x00, 0x34, 0x12, 0x08, 0x00})));
+}
+
+TEST_F(RingReset, DEV83EveryRingResetIsAnsweredAlike) {
+  const auto reset = driver.frame_of(ResetVqueueRequest{.index = 0});
+  const auto done = driver.raw(reset);
+  const auto idle_already = driver.raw(reset);
+  const auto no_such_queue = driver.raw(driver.frame_of(ResetVqueueRequest{.index = 99}));
+
+  EXPECT_THAT(done, ElementsAre(bytes({0x01, 0x0b, 0x05, 0x00, 0x34, 0x12, 0x08, 0x00})));
+  EXPECT_EQ(idle_already, done);
+  EXPECT_EQ(no_such_queue, done);
 }
 
 TEST_F(DeviceConformance, DEV84SetVqueueWithoutFeaturesOkIsRejected) {
@@ -412,15 +432,6 @@ TEST_F(QueueSetUp, DEV92AQueueIsNotUsedBeforeItIsEnabled) {
 }
 
 /// A live device with RING_RESET.
-class RingReset : public DeviceConformance {
- protected:
-  RingReset() {
-    driver.to_live({0, 1}, selection_with({40}));
-    sink.take();
-    log.clear();
-  }
-};
-
 TEST_F(RingReset, DEV93TheAnswerComesWhenTheQueueIsGivenBack) {
   driver.reset_queue(0);  // V42, V43
 

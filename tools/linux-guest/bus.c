@@ -95,7 +95,8 @@ int vmsg_bus_open(struct vmsg_bus *bus, unsigned int order, u32 max_message, evt
 	if (!bus->in_frame || !bus->request || !bus->response)
 		goto fail;
 	if (vmsg_bounce != VMSG_BOUNCE_NONE) {
-		err = vmsg_pool_create(&bus->pool, bus->xdev->otherend_id, max(vmsg_pool_pages, 1U));
+		err = vmsg_pool_create(&bus->pool, bus->xdev->otherend_id,
+				       max(vmsg_pool_pages, 1U));
 		if (err)
 			goto fail;
 	}
@@ -197,6 +198,7 @@ static int push_kicks(struct vmsg_bus *bus)
 
 /* Hands over what was pushed, and drops out_lock. */
 static int publish(struct vmsg_bus *bus, int err, unsigned long flags)
+	__releases(&bus->out_lock)
 {
 	bool is_wanted = bus->is_up && vmsg_ring_publish(&bus->ring);
 

@@ -17,7 +17,7 @@ static void device_release(struct device *dev)
 }
 
 #ifdef CONFIG_PM_SLEEP
-/* While the connection is as it was: the device is reset, its driver holds on to what it has to do. */
+/* While the connection is as it was: the device is reset, its driver keeps what it has to do. */
 static int vmsg_device_freeze(struct device *dev)
 {
 	struct vmsg_device *device = container_of(dev, struct vmsg_device, dev);

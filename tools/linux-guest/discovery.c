@@ -96,19 +96,21 @@ static void eject_device(struct vmsg_bus *bus, struct vmsg_device *device)
 	eject_answer(bus, device->number, VMSG_XEN_EJECTED_DONE);
 }
 
-static void add_device(struct vmsg_bus *bus, u16 number)
+/* Whether it is to be tried again: the backend did not say what it is in time. */
+static bool add_device(struct vmsg_bus *bus, u16 number)
 {
 	struct vmsg_device *device = vmsg_device_create(bus, number);
 
 	/* It may have gone since, or be something that we cannot take: others are not concerned. */
 	if (IS_ERR(device))
-		return;
+		return PTR_ERR(device) == -ETIMEDOUT;
 	if (xa_err(xa_store(&bus->devices, number, device, GFP_KERNEL))) {
 		put_device(&device->dev);
-		return;
+		return false;
 	}
 	if (vmsg_device_register(device))
 		forget(bus, device);
+	return false;
 }
 
 void vmsg_scan(struct work_struct *work)
@@ -116,6 +118,7 @@ void vmsg_scan(struct work_struct *work)
 	struct vmsg_bus *bus = container_of(work, struct vmsg_bus, scan_work);
 	struct vmsg_device *device;
 	unsigned long number;
+	bool is_late;
 	int err;
 
 	xa_for_each(&bus->devices, number, device) {
@@ -126,6 +129,7 @@ void vmsg_scan(struct work_struct *work)
 	}
 	vmsg_share_pool_region(bus);
 	err = list_devices(bus);
+	is_late = err == -ETIMEDOUT;
 	if (err == -EPROTO)
 		vmsg_bus_fail(bus, "lists its devices in a way that cannot be");
 	if (!err) {
@@ -139,9 +143,15 @@ void vmsg_scan(struct work_struct *work)
 		}
 		for_each_set_bit(number, bus->present, U16_MAX + 1)
 			if (READ_ONCE(bus->is_up) && !xa_load(&bus->devices, number))
-				add_device(bus, number);
+				is_late |= add_device(bus, number);
 	}
-	WRITE_ONCE(bus->scanned, true);
+	/* A backend that is slow at the moment is asked again, once in a time limit. */
+	if (is_late && READ_ONCE(bus->is_up)) {
+		dev_warn(&bus->xdev->dev, "the backend does not say in time what devices there are\n");
+		queue_work(bus->wq, &bus->scan_work);
+	} else {
+		WRITE_ONCE(bus->scanned, true);
+	}
 }
 
 void vmsg_remove_all_devices(struct vmsg_bus *bus)

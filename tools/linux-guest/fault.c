@@ -60,7 +60,7 @@ static void end_block_requests(struct vmsg_device *device)
 	if (!disk)
 		return;
 	requests = dev_to_disk(disk)->queue;
-	/* Nobody else uses the queues now: no request is being added, no interrupt takes one out. */
+	/* Nobody else uses the queues now: none is being added, no interrupt takes one out. */
 	blk_mq_quiesce_queue(requests);
 	vmsg_synchronize_cbs(vdev);
 	set_bit(VMSG_RESCUING, &device->flags);

@@ -28,7 +28,7 @@ static irqreturn_t queue_interrupt(int irq, void *data)
 	unsigned long progress;
 	bool is_used = vring_interrupt(irq, queue->vq) == IRQ_HANDLED;
 
-	/* Often the driver has seen the buffers by itself before: that is no reason to slow down. */
+	/* Often the driver has seen the buffers by itself before: no reason to slow down. */
 	progress = atomic_long_read(&queue->device->progress);
 	is_used |= progress != queue->progress;
 	queue->progress = progress;
@@ -177,7 +177,8 @@ static int set_queue(struct vmsg_device *device, struct virtqueue *vq, u32 max_s
 	if (record.max_size != max_size || record.size != size ||
 	    record.flags != VIRTIO_MSG_VQUEUE_ENABLED || record.desc != desc ||
 	    record.driver != driver || record.device != used) {
-		vmsg_device_break(device, "queue %u of %u entries was not accepted", vq->index, size);
+		vmsg_device_break(device, "queue %u of %u entries was not accepted",
+				  vq->index, size);
 		return -EIO;
 	}
 	return 0;
@@ -203,8 +204,8 @@ static struct virtqueue *create_queue(struct vmsg_device *device, unsigned int i
 		return ERR_PTR(-ENOENT);
 	if (record.size || !is_power_of_2(record.max_size) ||
 	    record.max_size > VIRTIO_MSG_MAX_QUEUE_SIZE) {
-		vmsg_device_break(device, "queue %u: size %u of %u where an idle one belongs", index,
-				  record.size, record.max_size);
+		vmsg_device_break(device, "queue %u: size %u of %u where an idle one belongs",
+				  index, record.size, record.max_size);
 		return ERR_PTR(-EPROTO);
 	}
 	queue = kzalloc(sizeof(*queue), GFP_KERNEL);

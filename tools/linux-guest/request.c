@@ -64,6 +64,13 @@ static void give_up(struct vmsg_bus *bus, struct vmsg_request *request, int resu
 	spin_unlock_irqrestore(&bus->requests_lock, flags);
 }
 
+/* Whether @frame is sent, or never can be: @err. */
+static bool is_settled(struct vmsg_bus *bus, const void *frame, int *err)
+{
+	*err = vmsg_bus_send(bus, frame);
+	return *err != -ENOSPC;
+}
+
 int vmsg_bus_call(struct vmsg_bus *bus, void *frame, void *response, u16 min_payload)
 {
 	unsigned long limit = msecs_to_jiffies(max(vmsg_request_timeout, 1U) * 1000);
@@ -78,7 +85,7 @@ int vmsg_bus_call(struct vmsg_bus *bus, void *frame, void *response, u16 min_pay
 	err = enlist(bus, &request, frame);
 	if (err)
 		return err;
-	if (!wait_event_timeout(bus->room, (err = vmsg_bus_send(bus, frame)) != -ENOSPC, limit))
+	if (!wait_event_timeout(bus->room, is_settled(bus, frame, &err), limit))
 		err = -ETIMEDOUT;
 	if (err) {
 		give_up(bus, &request, err);

@@ -113,6 +113,7 @@ bool vmsg_ring_publish(struct vmsg_ring *ring)
 
 	if (ring->out_prod == old)
 		return false;
+	/* The frames are there before the index says so. */
 	virt_store_release(word(ring, VMSG_XEN_IF_OUT_PROD), cpu_to_le32(ring->out_prod));
 	ring->out_published = ring->out_prod;
 	/* Either the backend sees the index before it sleeps, or we see its event. */
@@ -123,6 +124,7 @@ bool vmsg_ring_publish(struct vmsg_ring *ring)
 /* Bytes waiting in the in direction, or -EPROTO. */
 static int in_waiting(struct vmsg_ring *ring)
 {
+	/* The frames are read after the index. */
 	u32 prod = le32_to_cpu(virt_load_acquire(word(ring, VMSG_XEN_IF_IN_PROD)));
 	u32 waiting = prod - ring->in_cons;
 
@@ -163,6 +165,7 @@ bool vmsg_ring_release(struct vmsg_ring *ring)
 
 	if (ring->in_cons == old)
 		return false;
+	/* The frames have been read before the index lets the backend write there. */
 	virt_store_release(word(ring, VMSG_XEN_IF_IN_CONS), cpu_to_le32(ring->in_cons));
 	ring->in_published = ring->in_cons;
 	/* Either the backend sees the room before it waits for it, or we see its event. */

@@ -17,8 +17,8 @@
  *   fault.c      giving up on it
  *
  * Locks, outermost first: device->queues_mutex, device->call_mutex or bus->call_mutex,
- * bus->in_lock, bus->devices_lock, device->queues_lock, (the locks of virtio drivers,) bus->out_lock,
- * bus->requests_lock.
+ * bus->in_lock, bus->devices_lock, device->queues_lock, (the locks of virtio drivers,)
+ * bus->out_lock, bus->requests_lock.
  */
 #ifndef VMSG_H
 #define VMSG_H
@@ -75,7 +75,7 @@ struct vmsg_bus {
 	struct list_head kicks;		/* queues whose EVENT_AVAIL waits for room */
 	wait_queue_head_t room;
 
-	spinlock_t requests_lock;
+	spinlock_t requests_lock;	/* who waits for a response */
 	struct list_head requests;
 	u16 last_token;
 

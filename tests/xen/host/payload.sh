@@ -30,11 +30,25 @@ all_programs() {
 	done <"$here/payload.list" | LC_ALL=C sort -u
 }
 
-# build_payload PROGRAMS FILES: sets payload=DIRECTORY with payload.cpio: the programs (stripped),
-# the libraries they need that the base does not have, the files, the modules (built by
-# build_modules), and the files of tests/xen.
+# What runs in dom0 alone. What it needs would take more of a guest's memory than small guests have.
+dom0_programs='vmsgd vmsg'
+
+# add_program ROOT NAME: the program (stripped) and the libraries it needs that the base does not have.
+add_program() {
+	local root=$1 name=$2 library path
+	path=$(find_program "$name")
+	mkdir -p "$root/vmsg/bin" "$root/$libdir"
+	strip -o "$root/vmsg/bin/$name" --strip-unneeded "$path" || return 1
+	while read -r library path; do
+		grep -qxF "$library" "$base/guest.libraries" || cp -Ln "$path" "$root/$libdir/$library"
+	done < <(ldd "$path" 2>/dev/null | sed -n 's/^\s*\(\S*\) => \(\/\S*\) .*/\1 \2/p')
+}
+
+# build_payload PROGRAMS FILES: sets payload=DIRECTORY with payload.cpio: the programs with their
+# libraries, the files, the modules (built by build_modules), and the files of tests/xen; and with
+# dom0.cpio, the programs of dom0's own.
 build_payload() {
-	local programs=$1 files=$2 name path paths=() key root library
+	local programs=$1 files=$2 name path paths=() key root
 	for name in $programs; do
 		paths+=("$(find_program "$name")")
 	done
@@ -54,14 +68,15 @@ build_payload() {
 
 	root=$out/work-$$
 	rm -rf "$root" "$payload"
-	mkdir -p "$payload" "$root/vmsg/bin" "$root/vmsg/files" "$root/test" "$root/$libdir"
+	mkdir -p "$payload" "$root/vmsg/bin" "$root/vmsg/files" "$root/test" "$root/dom0"
 	for name in $programs; do
-		path=$(find_program "$name")
-		strip -o "$root/vmsg/bin/$name" --strip-unneeded "$path" || return 1
-		while read -r library path; do
-			grep -qxF "$library" "$base/guest.libraries" || cp -Ln "$path" "$root/$libdir/$library"
-		done < <(ldd "$path" 2>/dev/null | sed -n 's/^\s*\(\S*\) => \(\/\S*\) .*/\1 \2/p')
+		case " $dom0_programs " in
+		*" $name "*) add_program "$root/dom0" "$name" || return 1 ;;
+		*) add_program "$root" "$name" || return 1 ;;
+		esac
 	done
+	make_cpio "$root/dom0" "$payload/dom0.cpio"
+	rm -rf "$root/dom0"
 	for name in $files; do
 		cp "$top/$name" "$root/vmsg/files/" || return 1
 	done
@@ -89,6 +104,6 @@ assemble() {
 	mkdir -p "$root/guest"
 	cat "${guest[@]}" "$payload/payload.cpio" >"$root/guest/top.cpio"
 	make_cpio "$root" "$root.cpio"
-	cat "$base/dom0.cpio" "${dom0[@]}" "$payload/payload.cpio" "$root.cpio" >"$file"
+	cat "$base/dom0.cpio" "${dom0[@]}" "$payload"/{payload,dom0}.cpio "$root.cpio" >"$file"
 	rm -rf "$root" "$root.cpio"
 }

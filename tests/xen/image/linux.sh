@@ -3,21 +3,7 @@
 
 # ---- in dom0 ---------------------------------------------------------------------------------------
 
-nothing_left() { ! xenstore-ls -f / | grep -q virtio-msg; }
-
-vmsgd_start() {
-	vmsgd --log-level info "$@" >>/run/test/vmsgd.log 2>&1 &
-	VMSGD=$!
-}
-vmsgd_stop() {
-	expect "everything of ours leaves xenstore" wait_for 5 nothing_left
-	kill "$VMSGD"
-	wait "$VMSGD"
-	expect_equal "exit code of vmsgd" 0 $?
-	grep -E ' (error|warning|info): ' /run/test/vmsgd.log
-	expect_equal "errors in the log" 0 "$(grep -c ' error: ' /run/test/vmsgd.log)"
-	expect_equal "zombies" "" "$(xl list | grep null)"
-}
+. /test/service.sh
 
 # guest_do GUEST COMMAND...: guest_run with the functions of these two files.
 guest_do() {
@@ -41,7 +27,8 @@ dom0_is_clean() {
 
 # ---- in a guest ------------------------------------------------------------------------------------
 
-driver_load() { modprobe virtio_ring && insmod /vmsg/files/virtio_msg_xen.ko "$@"; }
+# Under emulation, on a busy machine, a backend may be slow without being stuck.
+driver_load() { modprobe virtio_ring && insmod /vmsg/files/virtio_msg_xen.ko request_timeout=60 reset_timeout=60 "$@"; }
 
 # tree_sums: one line a file below this folder, its checksum and name.
 tree_sums() { find . -type f ! -path './lost+found*' -exec md5sum {} + | sort -k 2; }
@@ -58,4 +45,43 @@ fs_round_trip() {
 	fs_fill "$1" && echo 3 >/proc/sys/vm/drop_caches && mount -t ext4 "$1" /mnt &&
 		(cd /mnt && tree_sums) >/tmp/again && umount /mnt && cmp /tmp/sums /tmp/again &&
 		(cd /lib && find modules -type f -exec md5sum {} + | sed 's|  modules|  ./copy|' | sort -k 2) | cmp - /tmp/sums
+}
+
+# is_on FEATURE..., is_off FEATURE...: offloads of eth0.
+is_on() { all_are on "$@"; }
+is_off() { all_are off "$@"; }
+all_are() {
+	local wanted=$1 feature
+	shift
+	ethtool -k eth0 >/tmp/features
+	for feature; do grep -q "^$feature: $wanted" /tmp/features || { cat /tmp/features && return 1; }; done
+}
+
+# queue_packets rx|tx NUMBER: how many of them one queue of eth0 has carried.
+queue_packets() { ethtool -S eth0 | sed -n "s/^ *$1_queue_$2_packets: //p"; }
+
+tcp_bad_checksums() { awk '/^Tcp: [0-9]/ {print $16}' /proc/net/snmp; }
+
+# receive ADDRESS PORT: what a listener sends, as soon as there is one; its checksum.
+receive() {
+	until nc "$1" "$2" </dev/null >/tmp/received; do usleep 100000; done
+	md5sum </tmp/received
+}
+
+# find_disk: the device node of the only disk.
+find_disk() { ls /dev/vd[a-z] 2>/dev/null | grep -m 1 .; }
+
+# sectors_moved COUNT: whether the disks have moved that many since the first call.
+sectors_moved() {
+	now=$(cat /sys/block/vd*/stat | awk '{sum += $3 + $7} END {print sum + 0}')
+	: "${sectors_before:=$now}"
+	[ "$now" -gt $((sectors_before + $1)) ]
+}
+
+# virtio_terminal: the device node of the virtio console. Xen's own is the first; nodes of others cannot be opened.
+virtio_terminal() {
+	local node
+	for node in /dev/hvc[1-7]; do
+		stty <"$node" >/dev/null 2>&1 && echo "$node" && return
+	done
 }
