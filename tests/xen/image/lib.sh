@@ -68,8 +68,34 @@ wait_for() {
 		usleep 50000
 	done
 }
+# await SECONDS PATH COMMAND...: the same for a command that looks at PATH in xenstore or below: it is
+# asked when something has changed there, and once a second. Under emulation, asking all the time
+# would take most of dom0.
+await() {
+	local pipe watcher up end result=1
+	read -r up _ </proc/uptime
+	end=$((${up%.*} + 4 * $1))
+	pipe=$(mktemp -u /run/test/await.XXXXXX)
+	mkfifo "$pipe"
+	xenstore-watch "$2" >"$pipe" 2>/dev/null &
+	watcher=$!
+	exec 9<"$pipe"
+	rm "$pipe"
+	shift 2
+	while :; do
+		"$@" >/dev/null 2>&1 && result=0 && break
+		read -r up _ </proc/uptime
+		[ "${up%.*}" -le $end ] || break
+		# shellcheck disable=SC3045  # busybox has -t
+		read -r -t 1 _ <&9
+	done
+	exec 9<&-
+	kill $watcher 2>/dev/null
+	wait $watcher 2>/dev/null
+	return $result
+}
 node_is() { [ "$(xenstore-read "$1" 2>/dev/null)" = "$2" ]; }
-wait_node() { wait_for "$3" node_is "$1" "$2"; } # PATH VALUE SECONDS
+wait_node() { await "$3" "$1" node_is "$1" "$2"; } # PATH VALUE SECONDS
 is_gone() { ! xl domid "$1"; }
 wait_gone() { wait_for "$2" is_gone "$1"; } # GUEST SECONDS
 
@@ -141,7 +167,7 @@ answers_or_is_gone() { node_is "$1/data/agent/state" ready || ! xenstore-exists 
 guest_wait() {
 	local guest
 	guest=/local/domain/$(domid "$1")
-	wait_for "${2:-90}" answers_or_is_gone "$guest"
+	await "${2:-90}" "$guest" answers_or_is_gone "$guest"
 	node_is "$guest/data/agent/state" ready || {
 		tail -n 5 "$(console_of "$1")"
 		fail "$1 does not answer"
@@ -172,18 +198,14 @@ guest_spawn() {
 	xenstore-write "/local/domain/$(domid "$name")/data/agent/command/$JOB" "$(echo "$*" | base64 -w 0)"
 }
 
+has_ended_or_is_gone() { xenstore-exists "$1/data/agent/code/$2" || ! xenstore-exists "$1"; }
 # guest_join NAME JOB [SECONDS]: waits for a spawned command and returns its exit code; 124 if it
 # does not end, 125 if the guest is gone.
 guest_join() {
-	local guest left code
+	local guest code
 	guest=/local/domain/$(domid "$1")
-	left=$((${3:-60} * 20))
-	until code=$(xenstore-read "$guest/data/agent/code/$2" 2>/dev/null); do
-		left=$((left - 1))
-		[ $left -gt 0 ] || return 124
-		xenstore-exists "$guest" || return 125
-		usleep 50000
-	done
+	await "${3:-60}" "$guest/data/agent" has_ended_or_is_gone "$guest" "$2" || return 124
+	code=$(xenstore-read "$guest/data/agent/code/$2" 2>/dev/null) || return 125
 	wait_for 10 grep -q "^@$2=" "$(console_of "$1")" # the output is complete
 	return "$code"
 }
