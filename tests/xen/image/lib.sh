@@ -123,15 +123,19 @@ guest_config() {
 
 # guest_begin NAME: a domain as guest_create has left it written down.
 guest_begin() {
-	local name=$1
-	$(cat "/run/test/$name.create") "/run/test/$name.cfg" </dev/null || {
+	local name=$1 create
+	create=$(cat "/run/test/$name.create")
+	$create "/run/test/$name.cfg" </dev/null || {
 		cat "/var/log/xen/xl-$name.log" /var/log/xen/xen-hotplug.log 2>/dev/null
 		fail "xl create of $name"
 		return 1
 	}
 	xl domid "$name" >"/run/test/$name.domid"
 	echo 0 >"/run/test/$name.jobs"
+	[ "$create" != "$paused" ] || xl unpause "$name"
 }
+# A guest that falls at once is known by its domid all the same.
+paused="xl create -q -p"
 
 # guest_create NAME [pv|pvh] [<<extra configuration]: starts a guest and does not wait for it.
 # $GUEST_CREATE is another command than xl create to do so.
@@ -145,7 +149,7 @@ guest_create() {
 	fi >"/run/test/$1.cfg"
 	: >"$log"
 	rm -f "/run/test/$1".quiet.*
-	echo "${GUEST_CREATE:-xl create -q}" >"/run/test/$name.create"
+	echo "${GUEST_CREATE:-$paused}" >"/run/test/$name.create"
 	guest_begin "$name" || return 1
 	tail -n +1 -f "$log" 2>/dev/null | guest_pump "$name" >/dev/console 2>/dev/null &
 }
