@@ -74,6 +74,12 @@ bool ConsoleHub::has_operations() const {
 
 // ---- turns --------------------------------------------------------------------------------------
 
+// Linux looks for the window in the configuration space when it is told that it has changed, and
+// not before. What it is told while it makes its terminal is lost; a terminal that writes is there.
+void ConsoleHub::heard_from(std::size_t number) {
+  if (number == 0 && std::exchange(owes_window_, false)) on_window_changed_();
+}
+
 void ConsoleHub::pump(std::size_t number, Nanoseconds now) {
   pump_emergency(now);
   ports_[number]->pump(*io_, now);
@@ -166,10 +172,11 @@ bool ConsoleHub::next_message_of(std::size_t number, ControlMessage& message) {
 void ConsoleHub::negotiated(bool is_multiport, bool has_size) {
   is_multiport_ = is_multiport;
   has_size_ = has_size;
+  owes_window_ = has_size && !is_multiport;
 }
 
 void ConsoleHub::reset() {
-  is_multiport_ = has_size_ = false;
+  is_multiport_ = has_size_ = owes_window_ = false;
   std::ranges::fill(guest_, GuestView{});
 }
 

@@ -56,6 +56,8 @@ class ConsoleHub {
   [[nodiscard]] bool wants_input(std::size_t number) const {
     return !is_multiport_ || guest_[number].is_open;
   }
+  /// The guest has written to a port, so its driver is past the beginning.
+  void heard_from(std::size_t number);
   /// A turn of one port, for the sake of one of its queues.
   void pump(std::size_t number, Nanoseconds now);
 
@@ -107,6 +109,7 @@ class ConsoleHub {
   QueueWaker* control_waker_ = nullptr;
   bool is_multiport_ = false;
   bool has_size_ = false;
+  bool owes_window_ = false;
   std::atomic<std::uint32_t> window_;  // columns above rows
 
   std::size_t served_ = 0;  // queues

@@ -86,6 +86,7 @@ class TransmitQueue final : public ConsoleQueue {
     done_ = static_cast<std::size_t>(open - waiting_.begin());
     started_at_ = now;
 
+    if (done_ != 0) hub().heard_from(number_);
     hub().pump(number_, now);
     if (open != waiting_.end()) {
       port_.note_waiting(now);

@@ -32,6 +32,7 @@ struct Options {
   LaneOptions lane;
   double seconds = 1;
   double warm_up = 0.1;
+  std::uint64_t at_least = 0;  // requests of every guest, however long they take
   bool is_spinning = false;  // the driver looks at its queue instead of waiting for a notification
   bool packed = false;
   bool event_idx = true;
@@ -89,11 +90,16 @@ class Load {
     }
   }
 
-  /// Runs for a while; false when a device broke its queue.
-  bool run(double seconds) {
+  /// Runs for a while, and until every queue has done `at_least`; false when a device broke its
+  /// queue.
+  bool run(double seconds, std::uint64_t at_least = 0) {
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                         std::chrono::duration<double>(seconds));
-    while (Clock::now() < end) {
+    const auto patience = end + std::chrono::seconds(60);
+    std::vector<std::uint64_t> wanted;
+    for (const auto& door : doors_) wanted.push_back(door->lane().operations() + at_least);
+    for (auto now = Clock::now(); now < end || (now < patience && !have_done(wanted));
+         now = Clock::now()) {
       bool is_idle = true;
       for (const auto& door : doors_) {
         if (turn(*door)) is_idle = false;
@@ -126,6 +132,13 @@ class Load {
     if (lane.queue().publish()) {
       ++tally_.kicks;
       door.kick();
+    }
+    return true;
+  }
+
+  [[nodiscard]] bool have_done(const std::vector<std::uint64_t>& wanted) const {
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      if (doors_[i]->lane().operations() < wanted[i]) return false;
     }
     return true;
   }
@@ -180,7 +193,7 @@ int measure(std::vector<std::unique_ptr<Door>>& doors, const Options& options) {
   const std::uint64_t server_before = process_cpu_ns(options.server_pid);
   const std::uint64_t own_before = thread_cpu_ns();
   const auto begin = Clock::now();
-  const bool is_well = load.run(options.seconds);
+  const bool is_well = load.run(options.seconds, options.at_least);
   const std::chrono::duration<double> took = Clock::now() - begin;
   const std::uint64_t own = thread_cpu_ns() - own_before;
   const std::uint64_t server = process_cpu_ns(options.server_pid) - server_before;
@@ -261,6 +274,7 @@ void add_load_options(CLI::App& app, Options& options) {
   app.add_option("--pattern", options.lane.pattern, "randread, randwrite, read or write")
       ->transform(CLI::CheckedTransformer(patterns));
   app.add_flag("--indirect", options.lane.indirect, "Use indirect tables");
+  app.add_option("--at-least", options.at_least, "Requests of every guest, however long they take");
   app.add_option("--seconds", options.seconds, "How long to measure")->capture_default_str();
   app.add_option("--warm-up", options.warm_up, "Seconds before that")->capture_default_str();
   app.add_flag("--spin", options.is_spinning, "Look at the queue instead of waiting");

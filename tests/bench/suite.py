@@ -264,7 +264,8 @@ def part_smoke(plan, rows):
         for depth in (1, 32):
             for name, way in OURS.items():
                 before = daemon.stats()["copy_calls"]
-                result = daemon.load(seconds=plan.seconds, depth=depth, warm_up=0.01, **way)
+                result = daemon.load(seconds=plan.seconds, at_least=1, depth=depth,
+                                     warm_up=0.01, **way)
                 calls = daemon.stats()["copy_calls"] - before
                 if result["operations"] == 0 or result["errors"] != 0:
                     raise Failure(f"depth {depth}, {name}: {result}")
@@ -272,7 +273,7 @@ def part_smoke(plan, rows):
                     raise Failure(f"depth {depth}, {name}: {calls} grant copy calls")
                 rows.append(Row("smoke", f"null, depth {depth}", name, rate(result), "op/s"))
         for pattern in ("randwrite", "read"):
-            result = daemon.load(seconds=plan.seconds, depth=8, guests=2, pattern=pattern,
+            result = daemon.load(seconds=plan.seconds, at_least=1, depth=8, guests=2, pattern=pattern,
                                  indirect=True, block=65536, segment=4096, warm_up=0.01)
             if result["errors"] != 0 or 0 in result["each"]:
                 raise Failure(f"{pattern}, two guests: {result}")

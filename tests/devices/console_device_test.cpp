@@ -136,6 +136,26 @@ TEST_F(Console, TheConfigurationFollowsTheWindow) {
   EXPECT_EQ(size, (std::array{std::byte{132}, std::byte{0}, std::byte{50}, std::byte{0}}));
 }
 
+TEST_F(Console, TheFirstOutputIsAnsweredWithTheWindow) {
+  start();
+  attach();
+  EXPECT_EQ(bench_->config_changes, 0);
+
+  ASSERT_TRUE(send_all("login: ", 7, 1));
+  EXPECT_EQ(bench_->config_changes, 1);
+  ASSERT_TRUE(send_all("again: ", 7, 1));
+  EXPECT_EQ(bench_->config_changes, 1);
+}
+
+TEST_F(Console, AWindowThatIsToldToThePortIsNotAnnounced) {
+  start_multiport({{"port1", "pty"}, {"port1-name", "org.example"}});
+
+  bench_->send(kTransmit, "login: ");
+  bench_->settle();
+
+  EXPECT_EQ(bench_->config_changes, 0);
+}
+
 // ---- several ports ------------------------------------------------------------------------------
 
 TEST_F(Console, PortsAreAddedAndDescribed) {

@@ -6,8 +6,9 @@
  *   backend                     we
  *   InitWait (2)                share the ring, answer, Initialised (3)
  *   Connected (4)               Connected (4), look for devices
- *   Closing (5), or it failed   give the devices up, Closing (5)
- *   Closed (6), or gone         take the ring back, Closed (6), then Initialising (1) while online
+ *   Closing (5), or it failed   use nothing any more, Closing (5)
+ *   Closed (6), or gone         give the devices up, take the ring back, Closed (6), then
+ *                               Initialising (1) while online
  */
 #include <linux/delay.h>
 #include <linux/kernel.h>
@@ -153,6 +154,39 @@ static void disconnect(struct vmsg_bus *bus)
 	bus->phase = VMSG_OFFERED;
 }
 
+/* Whoever waits here is who would be told of the backend's states, so they are looked at. */
+static void wait_until_closed(struct xenbus_device *xdev)
+{
+	int step;
+
+	for (step = 0; step < VMSG_CLOSE_STEPS; step++) {
+		enum xenbus_state backend = backend_state(xdev);
+
+		if (backend == XenbusStateClosed || backend == XenbusStateUnknown ||
+		    backend == XenbusStateInitialising || backend == XenbusStateInitWait)
+			return;
+		msleep(20);
+	}
+	dev_warn(&xdev->dev, "the backend does not close the bus: its pages are kept\n");
+}
+
+/*
+ * The connection is over: nobody sends on it any more, then the backend lets go of everything, and
+ * only then do the devices go, since what their drivers give back is anybody's memory at once.
+ */
+static void leave(struct vmsg_bus *bus)
+{
+	bool was_connected = bus->phase == VMSG_CONNECTED;
+
+	if (was_connected)
+		vmsg_bus_stop(bus);
+	if (bus->xdev->state != XenbusStateClosing)
+		xenbus_switch_state(bus->xdev, XenbusStateClosing);
+	if (was_connected)
+		wait_until_closed(bus->xdev);
+	disconnect(bus);
+}
+
 static void take_ring_back(struct vmsg_bus *bus)
 {
 	disconnect(bus);
@@ -174,11 +208,8 @@ static void follow_states(struct work_struct *work)
 	struct vmsg_bus *bus = container_of(work, struct vmsg_bus, state_work);
 	enum xenbus_state backend = backend_state(bus->xdev);
 
-	if (atomic_read(&bus->failed) && bus->phase != VMSG_IDLE) {
-		disconnect(bus);
-		if (bus->xdev->state != XenbusStateClosing)
-			xenbus_switch_state(bus->xdev, XenbusStateClosing);
-	}
+	if (atomic_read(&bus->failed) && bus->phase != VMSG_IDLE)
+		leave(bus);
 	switch (backend) {
 	case XenbusStateInitialising:
 	case XenbusStateInitWait:
@@ -196,9 +227,8 @@ static void follow_states(struct work_struct *work)
 			connect(bus);
 		break;
 	case XenbusStateClosing:
-		disconnect(bus);
 		if (bus->xdev->state != XenbusStateClosed)
-			xenbus_switch_state(bus->xdev, XenbusStateClosing);
+			leave(bus);
 		break;
 	case XenbusStateClosed:
 	case XenbusStateUnknown:
@@ -233,22 +263,6 @@ static int vmsg_probe(struct xenbus_device *xdev, const struct xenbus_device_id 
 	xenbus_switch_state(xdev, XenbusStateInitialising);
 	queue_work(bus->wq, &bus->state_work);
 	return 0;
-}
-
-/* Nobody tells of the backend's states any more, so they are looked at. */
-static void wait_until_closed(struct xenbus_device *xdev)
-{
-	int step;
-
-	for (step = 0; step < VMSG_CLOSE_STEPS; step++) {
-		enum xenbus_state backend = backend_state(xdev);
-
-		if (backend == XenbusStateClosed || backend == XenbusStateUnknown ||
-		    backend == XenbusStateInitialising || backend == XenbusStateInitWait)
-			return;
-		msleep(20);
-	}
-	dev_warn(&xdev->dev, "the backend does not close the bus: its pages are kept\n");
 }
 
 static void vmsg_remove(struct xenbus_device *xdev)

@@ -56,12 +56,14 @@ void line(std::string_view name, std::string_view value) {
   fmt::print("{:<18}{}\n", name, value.empty() ? "-" : value);
 }
 
+// No device is without VIRTIO_F_VERSION_1: none at all means that no driver has come so far.
 std::string feature_line(const std::string& type, const std::string& text) {
   std::uint64_t features = 0;
   const std::string_view digits =
       std::string_view(text).starts_with("0x") ? std::string_view(text).substr(2) : "";
   const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), features, 16);
   if (digits.empty() || parsed.ec != std::errc{}) return text;
+  if (features == 0) return "";
   return fmt::format("{} {}", text, feature_words(type, features));
 }
 

@@ -30,8 +30,15 @@ all_programs() {
 	done <"$here/payload.list" | LC_ALL=C sort -u
 }
 
-# What runs in dom0 alone. What it needs would take more of a guest's memory than small guests have.
+# What runs in dom0 alone, unless a test names it in "# guest-programs:". What it needs would take more
+# of a guest's memory than small guests have.
 dom0_programs='vmsgd vmsg'
+
+# in_guests NAME GUEST_PROGRAMS
+in_guests() {
+	case " $2 " in *" $1 "*) return 0 ;; esac
+	case " $dom0_programs " in *" $1 "*) return 1 ;; esac
+}
 
 # add_program ROOT NAME: the program (stripped) and the libraries it needs that the base does not have.
 add_program() {
@@ -44,11 +51,11 @@ add_program() {
 	done < <(ldd "$path" 2>/dev/null | sed -n 's/^\s*\(\S*\) => \(\/\S*\) .*/\1 \2/p')
 }
 
-# build_payload PROGRAMS FILES: sets payload=DIRECTORY with payload.cpio: the programs with their
+# build_payload PROGRAMS FILES GUEST_PROGRAMS: sets payload=DIRECTORY with payload.cpio: the programs with their
 # libraries, the files, the modules (built by build_modules), and the files of tests/xen; and with
 # dom0.cpio, the programs of dom0's own.
 build_payload() {
-	local programs=$1 files=$2 name path paths=() key root
+	local programs=$1 files=$2 guest_programs=$3 name path paths=() key root
 	for name in $programs; do
 		paths+=("$(find_program "$name")")
 	done
@@ -57,7 +64,7 @@ build_payload() {
 	done
 	paths+=("${modules[@]}")
 	key=$({
-		echo "$base" "$programs" "$files"
+		echo "$base" "$programs" "$files" "$guest_programs"
 		cat "$here"/host/payload.sh "${paths[@]}"
 		cat "$here"/image/* "$tests_dir"/t-*
 		ls "$here"/image/* "$tests_dir"/t-*
@@ -70,10 +77,11 @@ build_payload() {
 	rm -rf "$root" "$payload"
 	mkdir -p "$payload" "$root/vmsg/bin" "$root/vmsg/files" "$root/test" "$root/dom0"
 	for name in $programs; do
-		case " $dom0_programs " in
-		*" $name "*) add_program "$root/dom0" "$name" || return 1 ;;
-		*) add_program "$root" "$name" || return 1 ;;
-		esac
+		if in_guests "$name" "$guest_programs"; then
+			add_program "$root" "$name" || return 1
+		else
+			add_program "$root/dom0" "$name" || return 1
+		fi
 	done
 	make_cpio "$root/dom0" "$payload/dom0.cpio"
 	rm -rf "$root/dom0"
