@@ -16,7 +16,7 @@
 
 #include "vmsg.h"
 
-/* How long removal waits for the backend to let go of the ring, in steps of 20 ms. */
+/* How long the backend may take to let go of everything, in steps of 20 ms. */
 #define VMSG_CLOSE_STEPS 250
 
 /* ---- the handshake ----------------------------------------------------------------------- */
@@ -176,13 +176,11 @@ static void wait_until_closed(struct xenbus_device *xdev)
  */
 static void leave(struct vmsg_bus *bus)
 {
-	bool was_connected = bus->phase == VMSG_CONNECTED;
-
-	if (was_connected)
+	if (bus->phase == VMSG_CONNECTED)
 		vmsg_bus_stop(bus);
 	if (bus->xdev->state != XenbusStateClosing)
 		xenbus_switch_state(bus->xdev, XenbusStateClosing);
-	if (was_connected)
+	if (bus->phase != VMSG_IDLE)
 		wait_until_closed(bus->xdev);
 	disconnect(bus);
 }
@@ -274,10 +272,8 @@ static void vmsg_remove(struct xenbus_device *xdev)
 	if (bus->phase == VMSG_CONNECTED && !atomic_read(&bus->failed) &&
 	    backend_state(xdev) == XenbusStateConnected)
 		vmsg_remove_all_devices(bus);
-	disconnect(bus);
 	if (bus->phase != VMSG_IDLE) {
-		xenbus_switch_state(xdev, XenbusStateClosing);
-		wait_until_closed(xdev);
+		leave(bus);
 		take_ring_back(bus);
 	}
 	xenbus_frontend_closed(xdev);

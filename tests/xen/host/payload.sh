@@ -51,9 +51,9 @@ add_program() {
 	done < <(ldd "$path" 2>/dev/null | sed -n 's/^\s*\(\S*\) => \(\/\S*\) .*/\1 \2/p')
 }
 
-# build_payload PROGRAMS FILES GUEST_PROGRAMS: sets payload=DIRECTORY with payload.cpio: the programs with their
-# libraries, the files, the modules (built by build_modules), and the files of tests/xen; and with
-# dom0.cpio, the programs of dom0's own.
+# build_payload PROGRAMS FILES GUEST_PROGRAMS: sets payload=DIRECTORY with payload.cpio: the programs
+# with their libraries, the files, the modules (built by build_modules), and the files of tests/xen;
+# and with dom0.cpio, the programs of dom0's own.
 build_payload() {
 	local programs=$1 files=$2 guest_programs=$3 name path paths=() key root
 	for name in $programs; do

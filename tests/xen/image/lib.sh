@@ -70,12 +70,12 @@ wait_for() {
 }
 # await SECONDS PATH COMMAND...: the same for a command that looks at PATH in xenstore or below: it is
 # asked when something has changed there, and once a second. Under emulation, asking all the time
-# would take most of dom0.
+# would take most of dom0. Four times the seconds, by the clock, are the end.
 await() {
 	local pipe watcher up end result=1
 	read -r up _ </proc/uptime
 	end=$((${up%.*} + 4 * $1))
-	pipe=$(mktemp -u /run/test/await.XXXXXX)
+	pipe=$(mktemp -u)
 	mkfifo "$pipe"
 	xenstore-watch "$2" >"$pipe" 2>/dev/null &
 	watcher=$!
@@ -121,6 +121,8 @@ guest_config() {
 	cat
 }
 
+# How guests begin, if nobody says otherwise: paused, so that one that falls at once has a domid.
+paused="xl create -q -p"
 # guest_begin NAME: a domain as guest_create has left it written down.
 guest_begin() {
 	local name=$1 create
@@ -134,8 +136,6 @@ guest_begin() {
 	echo 0 >"/run/test/$name.jobs"
 	[ "$create" != "$paused" ] || xl unpause "$name"
 }
-# A guest that falls at once is known by its domid all the same.
-paused="xl create -q -p"
 
 # guest_create NAME [pv|pvh] [<<extra configuration]: starts a guest and does not wait for it.
 # $GUEST_CREATE is another command than xl create to do so.
@@ -173,8 +173,8 @@ guest_pump() {
 }
 
 answers_or_is_gone() { node_is "$1/data/agent/state" ready || ! xenstore-exists "$1"; }
-# fell_in_boot NAME: under emulation the kernel of a PVH guest now and then (about one in fifty) dies of
-# a triple fault before it has said a word, which is about QEMU and not about what is tested.
+# fell_in_boot NAME: under emulation the kernel of a PVH guest has been seen to die of a triple fault
+# before it had said a word, which is about QEMU and not about what is tested.
 fell_in_boot() { xl dmesg | grep -q "d$(domid "$1")v[0-9]* Triple fault"; }
 # guest_wait NAME [SECONDS]: until the guest takes commands.
 guest_wait() {

@@ -15,8 +15,8 @@ vmsgd_first() {
 	renice -n "$VMSG_TEST_NICE" -p $(ls "/proc/$VMSGD/task") >/dev/null
 }
 
-# guest_quiet COMMAND: its output. Nobody looks whether it has ended meanwhile: dom0 has one
-# processor, and who looks again and again takes from what is measured.
+# guest_quiet COMMAND: its output. Nobody looks once a second whether it has ended: dom0 has one
+# processor, and who looks takes from what is measured.
 guest_quiet() {
 	guest_spawn g "$1"
 	timeout $((VMSG_TEST_SECONDS * 4 + 30)) xenstore-watch -n 2 "/local/domain/$(domid g)/data/agent/code/$JOB" >/dev/null
