@@ -227,6 +227,7 @@ void Worker::wait() {
 bool Worker::look_on() {
   // Armed polls must be with the kernel before anything is expected of them.
   io_->submit_and_wait(0);
+  if (!is_a_guest_next()) return false;
   for (Nanoseconds now = now_ns(); polling_.may_look_on(now); now = now_ns()) {
     look_at_hot_queues(now);
     if (!ready_.empty() || io_->has_completions()) return true;
@@ -235,6 +236,12 @@ bool Worker::look_on() {
     relax_processor();
   }
   return false;
+}
+
+bool Worker::is_a_guest_next() const {
+  return std::ranges::any_of(hot_, [](const ServedQueue* queue) {
+    return !queue->is_stopped && !queue->service->waits_for_storage();
+  });
 }
 
 void Worker::look_at_hot_queues(Nanoseconds now) {

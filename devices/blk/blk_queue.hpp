@@ -61,6 +61,7 @@ class BlkQueue final : public QueueService, private DiskQueueOwner {
   void deliver(const GuestRef& guest, CopyBatch& give) override;
   std::optional<ServiceFault> retire(DeviceQueue& queue) override;
   bool has_work_in_flight() const override;
+  bool waits_for_storage() const override { return at_disk_ != 0; }
   void abandon() override;
   std::optional<Nanoseconds> wants_turn_at() const override { return wake_at_; }
 

@@ -49,8 +49,21 @@ def load_arguments(load):
     return arguments
 
 
-def run_loader(command, env=None):
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+def apart():
+    """Processors of a driver and of its device side, which on a real host never share one:
+    (driver's, device side's). None where there is only one."""
+    usable = sorted(os.sched_getaffinity(0))
+    return ({usable[0]}, set(usable[1:])) if len(usable) > 1 else (None, None)
+
+
+def confined_to(processors):
+    """For Popen's preexec_fn."""
+    return (lambda: os.sched_setaffinity(0, processors)) if processors else None
+
+
+def run_loader(command, env=None, processors=None):
+    done = subprocess.run(command, env=env, capture_output=True, text=True,
+                          preexec_fn=confined_to(processors))
     if done.returncode != 0:
         raise Failure(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return json.loads(done.stdout)
@@ -79,7 +92,8 @@ def count_syscalls(pid, action):
 class Vmsgd:
     """vmsgd in domain 0 of a mock Xen of its own, with guests 1, 2, ..."""
 
-    def __init__(self, guests=1, arguments=()):
+    def __init__(self, guests=1, arguments=(), is_apart=False):
+        self.driver_on, self.device_on = apart() if is_apart else (None, None)
         self.directory = tempfile.mkdtemp(prefix="vmsg-bench.")
         self.env = dict(os.environ, XEN_MOCK=os.path.join(self.directory, "xen"))
         self.processes = []
@@ -94,7 +108,7 @@ class Vmsgd:
             self.daemon = subprocess.Popen(
                 [os.path.join(BIN, "vmsgd"), "--log-level", "error", "--socket",
                  os.path.join(self.directory, "vmsgd.sock"), *arguments],
-                env=self.in_domain(0))
+                env=self.in_domain(0), preexec_fn=confined_to(self.device_on))
             self.processes.append(self.daemon)
         except BaseException:
             self.close()
@@ -129,7 +143,7 @@ class Vmsgd:
 
     def load(self, **load):
         return run_loader([LOADER, "vmsg", "--server-pid", str(self.daemon.pid),
-                           *load_arguments(load)], self.env)
+                           *load_arguments(load)], self.env, self.driver_on)
 
     def close(self):
         for process in reversed(self.processes):
@@ -140,7 +154,8 @@ class Vmsgd:
 class StorageDaemon:
     """qemu-storage-daemon with one vhost-user-blk export, served by a thread of its own."""
 
-    def __init__(self, target, size):
+    def __init__(self, target, size, is_apart=False):
+        self.driver_on, self.device_on = apart() if is_apart else (None, None)
         self.directory = tempfile.mkdtemp(prefix="vmsg-bench.")
         self.size = size
         self.socket = os.path.join(self.directory, "export")
@@ -151,7 +166,8 @@ class StorageDaemon:
         self.process = subprocess.Popen(
             ["qemu-storage-daemon", "--object", "iothread,id=thread", "--blockdev", disk,
              "--export", "type=vhost-user-blk,id=export,node-name=disk,writable=on,num-queues=1,"
-             f"iothread=thread,addr.type=unix,addr.path={self.socket}"])
+             f"iothread=thread,addr.type=unix,addr.path={self.socket}"],
+            preexec_fn=confined_to(self.device_on))
         try:
             wait_for(lambda: os.path.exists(self.socket), "qemu-storage-daemon")
         except BaseException:
@@ -167,7 +183,7 @@ class StorageDaemon:
     def load(self, **load):
         return run_loader([LOADER, "vhost-user", "--socket", self.socket, "--disk-bytes",
                            str(self.size), "--server-pid", str(self.process.pid),
-                           *load_arguments(load)])
+                           *load_arguments(load)], processors=self.driver_on)
 
     def close(self):
         end(self.process)

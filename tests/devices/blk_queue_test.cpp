@@ -405,6 +405,22 @@ TEST_P(BlkQueueTest, ARateLimitHoldsRequestsUntilTheirTime) {
   EXPECT_FALSE(bench_.service().wants_turn_at().has_value());
 }
 
+TEST_P(BlkQueueTest, SaysWhetherItsGuestWaitsForTheDisk) {
+  start();
+  driver().chain().readable(header(wire::kTypeIn)).writable(512).writable(1).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_FALSE(bench_.service().waits_for_storage()) << "it was done within the turn";
+
+  disk_->hold();
+  driver().chain().readable(header(wire::kTypeIn)).writable(512).writable(1).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_TRUE(bench_.service().waits_for_storage());
+
+  disk_->release();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_FALSE(bench_.service().waits_for_storage());
+}
+
 TEST_P(BlkQueueTest, FinishedWorkAsksForATurn) {
   start();
   disk_->hold();
