@@ -2,17 +2,18 @@
 # What the measurements of tests/bench/xen share, in dom0. After linux.sh.
 
 : "${VMSG_TEST_ROUNDS:=5}" "${VMSG_TEST_SECONDS:=3}"
-# For trying things out: arguments of vmsgd, parameters of the guest's module, vmsgd's priority.
-: "${VMSG_TEST_DAEMON:=}" "${VMSG_TEST_MODULE:=}" "${VMSG_TEST_NICE:=-10}"
+# For trying things out: arguments of vmsgd, parameters of the guest's module, vmsgd's priority and policy.
+: "${VMSG_TEST_DAEMON:=}" "${VMSG_TEST_MODULE:=}" "${VMSG_TEST_NICE:=-10}" "${VMSG_TEST_POLICY:=batch}"
 
 vmsgd_answers() { vmsg list; }
-# vmsgd_first: starts vmsgd with the priority that its unit gives it.
+# vmsgd_first: starts vmsgd with the priority and the scheduling policy that its unit gives it.
 vmsgd_first() {
 	# shellcheck disable=SC2086
 	vmsgd_start $VMSG_TEST_DAEMON
 	expect "vmsgd answers" wait_for 60 vmsgd_answers
 	# shellcheck disable=SC2046
 	renice -n "$VMSG_TEST_NICE" -p $(ls "/proc/$VMSGD/task") >/dev/null
+	chrt "--$VMSG_TEST_POLICY" -a -p 0 "$VMSGD" >/dev/null
 }
 
 # guest_quiet COMMAND: its output. Nobody looks once a second whether it has ended: dom0 has one
