@@ -131,8 +131,8 @@ class Worker {
   [[nodiscard]] bool has_work() const;
   /// Looks for work for as long as that seems worth it; true when there is some.
   bool look_on();
-  /// Whether some guest that was busy lately may go on any moment. While all of them wait for a disk
-  /// sleeping is the better way to wait: the disk wakes us as soon as it would wake anybody.
+  /// Whether some guest that was busy lately may go on any moment. While all of them wait for a
+  /// disk sleeping is the better way to wait: the disk wakes us as soon as it would wake anybody.
   [[nodiscard]] bool is_a_guest_next() const;
   /// Queues with new chains become ready. Those that had none for a while cool down.
   void look_at_hot_queues(Nanoseconds now);

@@ -83,9 +83,9 @@ class QueueService {
   /// Host work that is still under way. A queue is given back only when there is none.
   [[nodiscard]] virtual bool has_work_in_flight() const = 0;
 
-  /// Whether the host is at work for it that takes longer than sleeping and being woken (a disk), so
-  /// that the guest's next move comes after that: looking for it meanwhile is time for nothing, and
-  /// may be time that the host's own work needs.
+  /// Whether the host is at work for it that takes longer than sleeping and being woken (a disk),
+  /// so that the guest's next move comes after that: looking for it meanwhile is time for nothing,
+  /// and may be time that the host's own work needs.
   [[nodiscard]] virtual bool waits_for_storage() const { return false; }
 
   /// The queue is going away and was abandoned itself: start no more, cancel what can be cancelled,
