@@ -340,6 +340,23 @@ TEST_F(SlowReset, DEV75NoEventWhileTheResetRuns) {
   EXPECT_EQ(endpoint->status(), 0x0fU);
 }
 
+TEST_F(DeviceConformance, DEV75WhatWaitedForRoomIsNotSentOnceAResetHasBegun) {
+  driver.to_live({0});
+  sink.take();
+  sink.room = 0;
+  endpoint->used(0);
+  endpoint->config_changed();
+  queues.is_slow = true;
+  driver.send(SetDeviceStatusRequest{.status = 0});
+
+  sink.room = RecordingSink::kEndless;
+  endpoint->flush();
+  EXPECT_THAT(sink.frames, IsEmpty()) << "while it runs";
+
+  complete_release();
+  EXPECT_THAT(sink.frames, SizeIs(1)) << "the answer alone";
+}
+
 TEST_F(DeviceConformance, DEV77AResetAtStatusZeroAnswersZero) {
   EXPECT_EQ(driver.set_status(0), 0U);  // V26, V27
   EXPECT_EQ(device.resets, 0);
