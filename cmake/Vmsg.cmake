@@ -23,7 +23,7 @@ target_compile_options(vmsg_warnings INTERFACE
 
 if(VMSG_SANITIZE)
   # What GCC adds to the code for them makes it see uses that are none; other builds warn of real ones.
-  target_compile_options(vmsg_warnings INTERFACE -Wno-maybe-uninitialized)
+  target_compile_options(vmsg_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endif()
 
 add_library(vmsg_base INTERFACE)
