@@ -23,9 +23,6 @@ namespace {
 
 namespace wire = blk::wire;
 
-/// A run that ends early because the device side went away: the model is saved and stays right.
-constexpr int kExitLost = 3;
-
 enum class Kind : std::uint8_t { kRead, kWrite, kFlush, kZero, kDiscard };
 
 struct Flight {

@@ -15,6 +15,9 @@ namespace vmsg::guest {
 
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
+/// Of run_blk_verify(): it ended early because the device side went away. The model is saved and
+/// stays right.
+inline constexpr int kExitLost = 3;
 
 struct CommandOptions {
   LinkOptions link;

@@ -7,6 +7,7 @@
 #include "tools/vmsg-guest/command_blk_options.hpp"
 #include "tools/vmsg-guest/command_console_options.hpp"
 #include "tools/vmsg-guest/command_net_options.hpp"
+#include "tools/vmsg-guest/command_soak.hpp"
 #include "tools/vmsg-guest/commands.hpp"
 
 int main(int argc, char** argv) {
@@ -41,6 +42,7 @@ int main(int argc, char** argv) {
   add_net_commands(app, options, run);
   add_console_commands(app, options, run);
   add_conform_command(app, options, run);
+  add_soak_command(app, options, run);
 
   try {
     app.parse(argc, argv);
