@@ -146,7 +146,7 @@ class Soak {
     if (device.device_id != kRngDevice) return 0;  // brought up and reset is all, without a peer
     command.output = "/dev/null";
     command.bytes = 64 << 10;
-    command.piece = static_cast<std::uint32_t>(1 + random_() % 4096);
+    command.piece = static_cast<std::uint32_t>(64 + random_() % 4033);  // up to a page
     const int status = run_rng(command);
     if (status == 0) entropy_ += command.bytes;
     return status;
