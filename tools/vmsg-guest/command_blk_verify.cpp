@@ -300,6 +300,17 @@ class Verifier {
 
 }  // namespace
 
+int verify_disk(GuestLink& link, const CommandOptions& command, const VerifyOptions& options,
+                DiskModel& model) {
+  Verifier verifier(link, command, options, model);
+  const auto done = verifier.run();
+  verifier.give_up();
+  if (!verifier.mismatch().empty()) return complain("mismatch: " + verifier.mismatch());
+  if (done) return 0;
+  complain(done.error());
+  return kExitLost;
+}
+
 int run_blk_verify(const CommandOptions& command, const VerifyOptions& options) {
   if (options.max_bytes % kModelSector != 0 || options.max_bytes == 0 || options.span == 0) {
     return complain("--max-io and --span must be multiples of 512");
@@ -318,18 +329,7 @@ int run_blk_verify(const CommandOptions& command, const VerifyOptions& options) 
   GuestLoop loop;
   auto link = GuestLink::connect(loop, command.link);
   if (!link) return complain(link.error());
-  int status = 0;
-  {
-    Verifier verifier(**link, command, choice, *model);
-    const auto done = verifier.run();
-    verifier.give_up();
-    if (!verifier.mismatch().empty()) {
-      status = complain("mismatch: " + verifier.mismatch());
-    } else if (!done) {
-      complain(done.error());
-      status = kExitLost;
-    }
-  }
+  int status = verify_disk(**link, command, choice, *model);
   if (!options.state.empty() && !model->save(options.state)) {
     status = complain(fmt::format("cannot write {}", options.state));
   }

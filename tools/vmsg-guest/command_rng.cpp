@@ -13,7 +13,6 @@
 namespace vmsg::guest {
 namespace {
 
-constexpr std::uint32_t kRngDevice = 4;
 constexpr std::uint32_t kQueueSize = 16;
 
 struct CloseFile {

@@ -9,26 +9,22 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <random>
 #include <set>
 #include <string>
-#include <system_error>
-#include <utility>
 #include <vector>
 
 #include "tools/vmsg-guest/commands.hpp"
+#include "tools/vmsg-guest/disk_model.hpp"
 #include "transport/endian.hpp"
 
 namespace vmsg::guest {
 namespace {
 
 constexpr std::uint32_t kBlkDevice = 2;
-constexpr std::uint32_t kRngDevice = 4;
 
 struct SoakOptions {
   std::chrono::seconds time{60};
@@ -44,37 +40,10 @@ struct Found {
   std::uint64_t sectors = 0;  // of a disk
 };
 
-/// A folder that goes when this does.
-class TemporaryFolder {
- public:
-  static Result<TemporaryFolder, Failure> make() {
-    std::error_code error;
-    std::string path = std::filesystem::temp_directory_path(error) / "vmsg-soak.XXXXXX";
-    if (error || ::mkdtemp(path.data()) == nullptr) {
-      return std::unexpected(fmt::format("cannot make a folder for the models: {}", path));
-    }
-    return TemporaryFolder(std::move(path));
-  }
-  TemporaryFolder(TemporaryFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  TemporaryFolder& operator=(TemporaryFolder&&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-
-  [[nodiscard]] std::string file(std::uint16_t number) const {
-    return fmt::format("{}/{}", path_, number);
-  }
-
- private:
-  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
-
 class Soak {
  public:
-  Soak(const CommandOptions& command, const SoakOptions& options, const TemporaryFolder& folder)
-      : command_(command), options_(options), folder_(folder), random_(options.seed) {}
+  Soak(const CommandOptions& command, const SoakOptions& options)
+      : command_(command), options_(options), random_(options.seed) {}
 
   int run() {
     const auto end = std::chrono::steady_clock::now() + options_.time;
@@ -153,24 +122,31 @@ class Soak {
   }
 
   int use_disk(const CommandOptions& command, const Found& device) {
-    constexpr std::uint64_t kPart = 64 << 10;
     // The model keeps its size, whatever becomes of the disk.
-    const auto span =
-        spans_
-            .try_emplace(device.number,
-                         std::min(options_.span, device.sectors * 512) / kPart * kPart)
-            .first->second;
-    if (span == 0)
+    constexpr std::uint64_t kPart = 64 << 10;
+    const std::uint64_t span =
+        std::min(options_.span, device.sectors * kModelSector) / kPart * kPart;
+    if (span == 0) {
       return complain(fmt::format("the disk {} is smaller than 64 KiB", device.number));
+    }
+    DiskModel& model =
+        models_.try_emplace(device.number, span / kModelSector, options_.seed).first->second;
+    GuestLoop loop;
+    auto link = GuestLink::connect(loop, command.link);
+    if (!link) return complain(link.error());
     ++disks_;
-    return run_blk_verify(command, {.time = options_.time,
+    const int status = verify_disk(**link, command,
+                                   {.time = options_.time,
                                     .bytes = options_.bytes,
-                                    .span = span,
                                     .queues = static_cast<std::uint32_t>(1 + random_() % 2),
                                     .seed = options_.seed + rounds_,
                                     .reset_after = options_.bytes / (1 + random_() % 8),
                                     .random_layout = is_heads(),
-                                    .state = folder_.file(device.number)});
+                                    .begins_with_check = true,
+                                    .state = {}},
+                                   model);
+    (*link)->close();
+    return status;
   }
 
   bool is_heads() { return random_() % 2 == 0; }
@@ -185,21 +161,14 @@ class Soak {
 
   const CommandOptions& command_;
   const SoakOptions& options_;
-  const TemporaryFolder& folder_;
   std::mt19937_64 random_;
-  std::map<std::uint16_t, std::uint64_t> spans_;
+  std::map<std::uint16_t, DiskModel> models_;  // by device
   std::uint64_t rounds_ = 0;
   std::uint64_t brought_up_ = 0;
   std::uint64_t disks_ = 0;
   std::uint64_t entropy_ = 0;
   std::uint64_t lost_ = 0;
 };
-
-int run_soak(const CommandOptions& command, const SoakOptions& options) {
-  const auto folder = TemporaryFolder::make();
-  if (!folder) return complain(folder.error());
-  return Soak(command, options, *folder).run();
-}
 
 }  // namespace
 
@@ -222,7 +191,7 @@ void add_soak_command(CLI::App& app, CommandOptions& options, std::function<int(
   soak->add_option("--seed", choice->seed, "Of the random numbers")->capture_default_str();
   soak->final_callback([&, choice, seconds] {
     choice->time = std::chrono::seconds(*seconds);
-    run = [&, choice] { return run_soak(options, *choice); };
+    run = [&, choice] { return Soak(options, *choice).run(); };
   });
 }
 

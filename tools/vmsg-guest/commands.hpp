@@ -13,10 +13,13 @@
 
 namespace vmsg::guest {
 
+class DiskModel;
+
+inline constexpr std::uint32_t kRngDevice = 4;
+
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
-/// Of run_blk_verify(): it ended early because the device side went away. The model is saved and
-/// stays right.
+/// Of a verification: it ended early because the device side went away. The model stays right.
 inline constexpr int kExitLost = 3;
 
 struct CommandOptions {
@@ -99,6 +102,9 @@ int run_console(const CommandOptions& options, const ConsoleChoice& choice);
 int run_conform(const CommandOptions& options, bool as_json);
 int run_blk_info(const CommandOptions& options, bool waits);
 int run_blk_verify(const CommandOptions& command, const VerifyOptions& options);
+/// What run_blk_verify() does on a bus that is connected, with a model that the caller keeps.
+int verify_disk(GuestLink& link, const CommandOptions& command, const VerifyOptions& options,
+                DiskModel& model);
 int run_blk_bench(const CommandOptions& command, const BenchOptions& options);
 int run_rng(const CommandOptions& options);
 int run_net_ping(const CommandOptions& options, const NetCommandOptions& net);
