@@ -17,10 +17,13 @@ namespace {
 xen::Path buses_path() { return xen::Path::home("backend") / "virtio-msg"; }
 xen::Path devices_path() { return xen::Path::home("virtio-msg"); }
 
-/// The bus that a path below `virtio-msg/<fe>/<bus>` of our home belongs to.
-std::optional<xen::BusId> bus_of_device_path(xen::DomainId own, std::string_view path) {
-  // It has the shape of a path below backend/virtio-msg, one level up.
-  return xen::bus_of_path(own, fmt::format("backend/{}", path));
+/// What both watches tell apart: the guest and its bus.
+constexpr std::size_t kBusDepth = 2;
+
+/// `virtio-msg/<fe>/<bus>` of our home has the shape of a path below backend/virtio-msg, one level
+/// up.
+std::string like_a_bus_path(std::string_view device_path) {
+  return fmt::format("backend/{}", device_path);
 }
 
 }  // namespace
@@ -81,7 +84,7 @@ Result<void, std::string> Backend::start() {
   maker_.start();
   const auto set = [this](const xen::Path& path, xen::Watch& watch,
                           xen::Watches::Handler handler) -> Result<void, std::string> {
-    auto made = watches_->watch(path, std::move(handler));
+    auto made = watches_->watch(path, std::move(handler), kBusDepth);
     if (!made) return std::unexpected("watch: " + xen::to_string(made.error()));
     watch = std::move(*made);
     return {};
@@ -112,9 +115,7 @@ void Backend::shut_down(std::function<void()> on_done) {
   devices_watch_.cancel();
   release_watch_.cancel();
   if (sessions_.empty()) return on_shut_down_();
-  std::vector<BusSession*> all;
-  for (const auto& session : sessions_ | std::views::values) all.push_back(session.get());
-  for (BusSession* session : all) session->shut_down();
+  for (BusSession* session : all_sessions()) session->shut_down();
 }
 
 Snapshot Backend::snapshot() const {
@@ -140,27 +141,37 @@ Snapshot Backend::snapshot() const {
   return all;
 }
 
+// A guest that comes or goes must not cost the others anything: only what concerns all of them
+// looks at all of them.
+
 void Backend::buses_changed(const xen::WatchReport& report) {
   if (report.is_everything) return rescan();
   for (const std::string& path : report.paths) {
-    const auto id = xen::bus_of_path(own_domain_, path);
-    // A change above a single bus: a guest's whole directory came or went.
-    if (!id) return rescan();
-    visit(*id);
+    if (const auto id = xen::bus_of_path(own_domain_, path)) {
+      visit(*id);
+    } else if (const auto guest = xen::driver_domain_of_path(own_domain_, path)) {
+      rescan_guest(*guest);
+    } else {
+      return rescan();
+    }
   }
 }
 
 void Backend::devices_changed(const xen::WatchReport& report) {
-  std::vector<xen::BusId> changed;
-  bool is_everything = report.is_everything;
+  const auto tell = [](const std::vector<BusSession*>& sessions) {
+    for (BusSession* session : sessions) session->devices_changed();
+  };
+  if (report.is_everything) return tell(all_sessions());
   for (const std::string& path : report.paths) {
-    const auto id = bus_of_device_path(own_domain_, path);
-    if (!id) is_everything = true;
-    if (id && std::ranges::find(changed, *id) == changed.end()) changed.push_back(*id);
-  }
-  for (const auto& [id, session] : sessions_) {
-    if (is_everything || std::ranges::find(changed, id) != changed.end()) {
-      session->devices_changed();
+    const std::string alike = like_a_bus_path(path);
+    if (const auto id = xen::bus_of_path(own_domain_, alike)) {
+      if (const auto known = sessions_.find(*id); known != sessions_.end()) {
+        known->second->devices_changed();
+      }
+    } else if (const auto guest = xen::driver_domain_of_path(own_domain_, alike)) {
+      tell(sessions_of(*guest));
+    } else {
+      return tell(all_sessions());
     }
   }
 }
@@ -168,11 +179,36 @@ void Backend::devices_changed(const xen::WatchReport& report) {
 void Backend::rescan() {
   const auto found = xen::list_buses(*store_, own_domain_);
   if (!found) return log_.error("cannot list the buses: {}", xen::to_string(found.error()));
-  for (const xen::BusId& id : *found) visit(id);
+  for (const xen::BusId& id : *found) {
+    if (!sessions_.contains(id)) visit(id);
+  }
   // Those that are known and gone find it out themselves.
-  std::vector<BusSession*> known;
-  for (const auto& session : sessions_ | std::views::values) known.push_back(session.get());
-  for (BusSession* session : known) session->nodes_changed();
+  for (BusSession* session : all_sessions()) session->nodes_changed();
+}
+
+void Backend::rescan_guest(xen::DomainId guest) {
+  const auto found = xen::list_buses_of(*store_, own_domain_, guest);
+  if (!found) return log_.error("cannot list the buses: {}", xen::to_string(found.error()));
+  for (const xen::BusId& id : *found) {
+    if (!sessions_.contains(id)) visit(id);
+  }
+  for (BusSession* session : sessions_of(guest)) session->nodes_changed();
+}
+
+std::vector<BusSession*> Backend::sessions_of(xen::DomainId guest) const {
+  std::vector<BusSession*> sessions;
+  for (auto entry = sessions_.lower_bound({own_domain_, guest, 0});
+       entry != sessions_.end() && entry->first.driver_domain == guest; ++entry) {
+    sessions.push_back(entry->second.get());
+  }
+  return sessions;
+}
+
+std::vector<BusSession*> Backend::all_sessions() const {
+  std::vector<BusSession*> sessions;
+  sessions.reserve(sessions_.size());
+  for (const auto& session : sessions_ | std::views::values) sessions.push_back(session.get());
+  return sessions;
 }
 
 void Backend::visit(const xen::BusId& id) {
@@ -181,16 +217,11 @@ void Backend::visit(const xen::BusId& id) {
   }
   const auto present = store_->exists(id.device_directory() / "frontend");
   if (!present || !*present) return;
-  std::size_t of_this_guest = 0;
-  std::shared_ptr<GuestBudget> budget;
-  for (const auto& [other, session] : sessions_) {
-    if (other.driver_domain != id.driver_domain) continue;
-    ++of_this_guest;
-    budget = session->budget();
-  }
-  if (budget == nullptr) budget = std::make_shared<GuestBudget>(options_.limits.rates);
+  const std::vector<BusSession*> of_this_guest = sessions_of(id.driver_domain);
+  auto budget = of_this_guest.empty() ? std::make_shared<GuestBudget>(options_.limits.rates)
+                                      : of_this_guest.front()->budget();
   Log log = log_.for_bus(id.driver_domain, id.bus);
-  if (of_this_guest >= options_.limits.buses_per_guest) {
+  if (of_this_guest.size() >= options_.limits.buses_per_guest) {
     log.guest("not served: a guest may have {} buses", options_.limits.buses_per_guest);
     return;
   }

@@ -64,7 +64,10 @@ class Backend {
   void devices_changed(const xen::WatchReport& report);
   void domain_released();
   void rescan();
+  void rescan_guest(xen::DomainId guest);
   void visit(const xen::BusId& id);
+  [[nodiscard]] std::vector<BusSession*> sessions_of(xen::DomainId guest) const;
+  [[nodiscard]] std::vector<BusSession*> all_sessions() const;
   void session_over(const xen::BusId& id);
   void xen_failed(const xen::XenError& error);
 

@@ -21,8 +21,9 @@ class AsioWatches {
   AsioWatches& operator=(const AsioWatches&) = delete;
   ~AsioWatches();
 
-  [[nodiscard]] Result<Watch, XenError> watch(const Path& path, Watches::Handler handler) {
-    return watches_.watch(path, std::move(handler));
+  [[nodiscard]] Result<Watch, XenError> watch(const Path& path, Watches::Handler handler,
+                                              std::size_t depth = Watches::kAnyDepth) {
+    return watches_.watch(path, std::move(handler), depth);
   }
   [[nodiscard]] const WatchMetrics& metrics() const { return watches_.metrics(); }
 

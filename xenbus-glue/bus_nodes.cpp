@@ -116,18 +116,56 @@ Path backend_root(DomainId device_domain) {
 
 Path devices_root(DomainId device_domain) { return Path::domain(device_domain) / "virtio-msg"; }
 
+/// Those of one driver domain; the number of `guest` does not count.
+Result<void, XenError> append_buses_of(StoreOps& store, const BusId& guest, const Path& root,
+                                       std::vector<BusId>& buses) {
+  const auto numbers = store.list_numbers(root / guest.driver_domain, kMaxBus);
+  if (!numbers) return std::unexpected(numbers.error());
+  for (const std::uint32_t number : *numbers) {
+    buses.push_back({guest.device_domain, guest.driver_domain, number});
+  }
+  return {};
+}
+
 Result<void, XenError> append_buses(StoreOps& store, DomainId device_domain, const Path& root,
                                     std::vector<BusId>& buses) {
   const auto domains = store.list_numbers(root, kMaxDomain);
   if (!domains) return std::unexpected(domains.error());
   for (const std::uint32_t domain : *domains) {
-    const auto numbers = store.list_numbers(root / domain, kMaxBus);
-    if (!numbers) return std::unexpected(numbers.error());
-    for (const std::uint32_t number : *numbers) {
-      buses.push_back({device_domain, static_cast<DomainId>(domain), number});
-    }
+    auto done =
+        append_buses_of(store, {device_domain, static_cast<DomainId>(domain), 0}, root, buses);
+    if (!done) return done;
   }
   return {};
+}
+
+std::string_view first_component(std::string_view path) { return path.substr(0, path.find('/')); }
+
+/// A number as xenstore's own paths have it: nothing before it, no zero in front.
+template <std::unsigned_integral T>
+std::optional<T> parse_canonical(std::string_view text, T max) {
+  const auto number = parse_decimal<T>(text, 0, max);
+  if (!number || std::to_string(*number) != text) return std::nullopt;
+  return number;
+}
+
+struct Place {
+  DomainId driver_domain;
+  std::string_view rest;  // of the path, below the driver domain's directory
+};
+
+/// Where below `backend/virtio-msg` a path is, which may be relative to the home.
+std::optional<Place> place_of_path(DomainId device_domain, std::string_view path) {
+  const auto home = Path::domain(device_domain).below(path);
+  std::string_view rest = home ? *home : path;
+  constexpr std::string_view kRoot = "backend/virtio-msg/";
+  if (!rest.starts_with(kRoot)) return std::nullopt;
+  rest.remove_prefix(kRoot.size());
+  const std::string_view domain_text = first_component(rest);
+  const auto domain = parse_canonical<DomainId>(domain_text, kMaxDomain);
+  if (!domain) return std::nullopt;
+  rest.remove_prefix(std::min(domain_text.size() + 1, rest.size()));
+  return Place{*domain, rest};
 }
 
 // The parents of a bus's directories are ours to take away when the last bus below them goes. In a
@@ -214,24 +252,26 @@ Result<std::vector<BusId>, XenError> list_buses(StoreOps& store, DomainId device
   return buses;
 }
 
+Result<std::vector<BusId>, XenError> list_buses_of(StoreOps& store, DomainId device_domain,
+                                                   DomainId driver_domain) {
+  std::vector<BusId> buses;
+  auto done =
+      append_buses_of(store, {device_domain, driver_domain, 0}, backend_root(device_domain), buses);
+  if (!done) return std::unexpected(done.error());
+  return buses;
+}
+
 std::optional<BusId> bus_of_path(DomainId device_domain, std::string_view path) {
-  const auto home = Path::domain(device_domain).below(path);
-  std::string_view rest = home ? *home : path;
-  constexpr std::string_view kRoot = "backend/virtio-msg/";
-  if (!rest.starts_with(kRoot)) return std::nullopt;
-  rest.remove_prefix(kRoot.size());
-  const std::size_t slash = rest.find('/');
-  if (slash == std::string_view::npos) return std::nullopt;
-  const std::string_view domain_text = rest.substr(0, slash);
-  rest.remove_prefix(slash + 1);
-  const std::string_view bus_text = rest.substr(0, rest.find('/'));
-  const auto domain = parse_decimal<DomainId>(domain_text, 0, kMaxDomain);
-  const auto bus = parse_decimal<std::uint32_t>(bus_text);
-  if (!domain || !bus) return std::nullopt;
-  const bool is_canonical =
-      std::to_string(*domain) == domain_text && std::to_string(*bus) == bus_text;
-  if (!is_canonical) return std::nullopt;
-  return BusId{device_domain, *domain, *bus};
+  const auto place = place_of_path(device_domain, path);
+  if (!place) return std::nullopt;
+  const auto bus = parse_canonical<std::uint32_t>(first_component(place->rest), kMaxBus);
+  if (!bus) return std::nullopt;
+  return BusId{device_domain, place->driver_domain, *bus};
+}
+
+std::optional<DomainId> driver_domain_of_path(DomainId device_domain, std::string_view path) {
+  const auto place = place_of_path(device_domain, path);
+  return place ? std::optional(place->driver_domain) : std::nullopt;
 }
 
 Result<void, NodeError> check_device_directory(StoreOps& store, const BusId& bus) {

@@ -84,9 +84,16 @@ struct Answers {
 /// The buses that the store holds for this device domain, whatever their state.
 [[nodiscard]] Result<std::vector<BusId>, XenError> list_buses(StoreOps& store,
                                                               DomainId device_domain);
+/// Those of them that are of one driver domain.
+[[nodiscard]] Result<std::vector<BusId>, XenError> list_buses_of(StoreOps& store,
+                                                                 DomainId device_domain,
+                                                                 DomainId driver_domain);
 /// The bus that a path below `backend/virtio-msg` (relative or absolute, as a watch reports it)
 /// belongs to; nullopt above a bus or for anything that is none.
 [[nodiscard]] std::optional<BusId> bus_of_path(DomainId device_domain, std::string_view path);
+/// The driver domain whose directory below `backend/virtio-msg` the path is in, or is.
+[[nodiscard]] std::optional<DomainId> driver_domain_of_path(DomainId device_domain,
+                                                            std::string_view path);
 
 /// `frontend` and `frontend-id` are there and say what the path says.
 [[nodiscard]] Result<void, NodeError> check_device_directory(StoreOps& store, const BusId& bus);

@@ -15,6 +15,19 @@ namespace {
 constexpr std::size_t kPathField = 0;  // of what xs_check_watch returns
 constexpr std::size_t kTokenField = 1;
 
+/// `path` without what is more than `depth` levels below `watched`.
+std::string_view cut(std::string_view path, const Path& watched, std::size_t depth) {
+  const auto below = watched.below(path);
+  if (!below || below->empty()) return path;
+  std::size_t end = path.size() - below->size();  // where the first level below begins
+  for (std::size_t level = 0; level < depth; ++level) {
+    end = path.find('/', end);
+    if (end == std::string_view::npos) return path;
+    ++end;
+  }
+  return path.substr(0, end - 1);
+}
+
 }  // namespace
 
 Watch::Watch(Watch&& other) noexcept
@@ -40,14 +53,15 @@ Watches::~Watches() { VMSG_INVARIANT(entries_.empty()); }
 
 int Watches::fd() const { return xs_fileno(store_.owned_->handle); }
 
-Result<Watch, XenError> Watches::watch(const Path& path, Handler handler) {
+Result<Watch, XenError> Watches::watch(const Path& path, Handler handler, std::size_t depth) {
   const std::uint64_t token = next_token_++;
   if (!xs_watch(store_.owned_->handle, path.c_str(), std::to_string(token).c_str())) {
     return std::unexpected(XenError{XenCall::kStoreWatch, errno, std::nullopt});
   }
-  entries_.emplace(
-      token,
-      Entry{.path = path, .handler = std::make_shared<Handler>(std::move(handler)), .paths = {}});
+  entries_.emplace(token, Entry{.path = path,
+                                .handler = std::make_shared<Handler>(std::move(handler)),
+                                .depth = depth,
+                                .paths = {}});
   return Watch(this, token);
 }
 
@@ -94,7 +108,9 @@ void Watches::note(std::string_view path, std::string_view token) {
     entry.is_dirty = true;
     dirty_.push_back(*number);
   }
-  if (entry.is_everything || std::ranges::find(entry.paths, path) != entry.paths.end()) return;
+  if (entry.is_everything) return;
+  path = cut(path, entry.path, entry.depth);
+  if (std::ranges::find(entry.paths, path) != entry.paths.end()) return;
   if (entry.paths.size() == WatchReport::kMaxPaths) {
     entry.is_everything = true;
     entry.paths.clear();

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,10 +24,10 @@ class Watches;
 
 /// What changed since the handler of a watch ran last.
 struct WatchReport {
-  static constexpr std::size_t kMaxPaths = 16;
+  static constexpr std::size_t kMaxPaths = 32;
 
   /// Each path once, in the order of their first change, as xenstored names them: below the
-  /// watched path and written like it (relative when that was relative).
+  /// watched path and written like it (relative when that was relative), cut to the watch's depth.
   std::span<const std::string> paths;
   /// More than kMaxPaths changed: look at everything below the watched path.
   bool is_everything = false;
@@ -63,6 +64,8 @@ class Watches {
  public:
   using Handler = std::function<void(const WatchReport&)>;
 
+  static constexpr std::size_t kAnyDepth = std::numeric_limits<std::size_t>::max();
+
   struct Limits {
     std::size_t events_per_turn = 1024;
     std::size_t reports_per_turn = 64;
@@ -79,7 +82,10 @@ class Watches {
   [[nodiscard]] int fd() const;
 
   /// Sets a watch on a node and everything below. xenstored reports every new watch once at once.
-  [[nodiscard]] Result<Watch, XenError> watch(const Path& path, Handler handler);
+  /// A handler that looks at directories `depth` levels below the node as a whole says so: then
+  /// all changes within one of them are one path.
+  [[nodiscard]] Result<Watch, XenError> watch(const Path& path, Handler handler,
+                                              std::size_t depth = kAnyDepth);
 
   /// One turn: takes at most `events_per_turn` events, calls at most `reports_per_turn` handlers,
   /// in the order in which their watches got dirty. True when there is more to do now, whether fd()
@@ -94,6 +100,7 @@ class Watches {
   struct Entry {
     Path path;
     std::shared_ptr<Handler> handler;
+    std::size_t depth = kAnyDepth;
     std::vector<std::string> paths;
     bool is_everything = false;
     bool is_dirty = false;

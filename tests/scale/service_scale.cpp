@@ -9,6 +9,7 @@
 #include <iostream>
 #include <list>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "tests/mock-xen/mock_xen.hpp"
@@ -134,6 +135,7 @@ class Run {
 
   void attach_all() {
     std::vector<nanoseconds> times;
+    std::vector<std::uint64_t> store_ops{xen_.stats(0).store_ops};  // before each guest
     first_ = next_domain_;
     for (xen::DomainId i = 0; i < options_.guests; ++i) {
       const xen::DomainId domain = next_domain_++;
@@ -141,7 +143,9 @@ class Run {
       for (std::uint16_t number = 0; number < options_.devices; ++number) {
         attach_device(domain, number, &times);
       }
+      store_ops.push_back(xen_.stats(0).store_ops);
     }
+    compare_first_and_last(store_ops);
     std::ranges::sort(times);
     const auto share = [&](double part) {
       return milliseconds(
@@ -154,6 +158,21 @@ class Run {
     fmt::print("{:<34} {:>8} KiB\n", "memory without a guest", empty_.resident_kib);
     print_growth("with devices attached", empty_, attached_, device_count());
     expect(times.size() == device_count(), "all devices were attached");
+  }
+
+  /// What a guest costs xenstore, the daemon and the toolstack together, must not grow with the
+  /// guests that are there.
+  void compare_first_and_last(std::span<const std::uint64_t> store_ops) const {
+    const std::size_t some = std::max<std::size_t>(options_.guests / 4, 1);
+    const auto each = [&](std::size_t from) {
+      return static_cast<double>(store_ops[from + some] - store_ops[from]) /
+             static_cast<double>(some);
+    };
+    const double first = each(0);
+    const double last = each(options_.guests - some);
+    fmt::print("xenstore: {:.0f} requests for each of the first guests, {:.0f} for the last\n",
+               first, last);
+    expect(last <= 1.2 * first, "an attach costs the same however many guests there are");
   }
 
   void connect_all() {

@@ -302,6 +302,8 @@ TEST_F(BusNodesTest, RemovingOneBusLeavesTheOthers) {
   ASSERT_TRUE(remove_device_side(*device, bus).has_value());
 
   EXPECT_EQ(*list_buses(*device, kDriverDomain), (std::vector{second, elsewhere}));
+  EXPECT_EQ(*list_buses_of(*device, kDriverDomain, kOther), std::vector{elsewhere});
+  EXPECT_EQ(*list_buses_of(*device, kDriverDomain, bus.driver_domain), std::vector{second});
   EXPECT_TRUE(*device->exists(second.devices_directory()));
 }
 

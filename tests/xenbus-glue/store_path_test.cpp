@@ -93,5 +93,19 @@ TEST(BusId, IsNotFoundInPathsThatAreNoBus) {
   }
 }
 
+TEST(BusId, ThePathOfAGuestsBusesNamesTheGuest) {
+  for (const std::string_view path :
+       {"backend/virtio-msg/3", "backend/virtio-msg/3/1/state", "backend/virtio-msg/3/x",
+        "/local/domain/5/backend/virtio-msg/3"}) {
+    EXPECT_EQ(driver_domain_of_path(5, path), DomainId{3}) << path;
+  }
+  for (const std::string_view path :
+       {"backend/virtio-msg", "backend/virtio-msg/", "backend/virtio-msg/03",
+        "backend/virtio-msg/x/1", "backend/virtio-msg/32752", "backend/vbd/3", "",
+        "/local/domain/6/backend/virtio-msg/3"}) {
+    EXPECT_FALSE(driver_domain_of_path(5, path).has_value()) << path;
+  }
+}
+
 }  // namespace
 }  // namespace vmsg::xen

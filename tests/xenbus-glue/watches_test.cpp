@@ -148,6 +148,43 @@ TEST_F(WatchesTest, ExactlyAsManyPathsAsFitAreNamed) {
   EXPECT_EQ(heard.paths.size(), WatchReport::kMaxPaths);
 }
 
+TEST_F(WatchesTest, ChangesBelowItsDepthAreOnePath) {
+  Watches watches(*store);
+  Heard heard;
+  const auto watch = watches.watch(top, heard.handler(), 2);
+  turn_until(watches, [&] { return heard.reports == 1; });
+  EXPECT_EQ(heard.paths, std::vector<std::string>{"/test"});
+  heard.paths.clear();
+
+  for (unsigned i = 0; i < 100; ++i) {
+    ASSERT_TRUE(other->write(top / "a" / "b" / i, "x").has_value());
+  }
+  ASSERT_TRUE(other->write(top / "c", "x").has_value());
+  ASSERT_TRUE(other->write(top / "a" / "d", "x").has_value());
+  ASSERT_TRUE(store->exists(top).has_value());
+  ASSERT_TRUE(watches.turn().has_value());
+
+  // xenstored tells of the parent that a write makes as well.
+  EXPECT_FALSE(heard.is_everything);
+  std::erase(heard.paths, "/test/a");
+  EXPECT_EQ(heard.paths, (std::vector<std::string>{"/test/a/b", "/test/c", "/test/a/d"}));
+}
+
+TEST_F(WatchesTest, ARelativeWatchCutsRelativePaths) {
+  Watches watches(*store);
+  Heard heard;
+  const auto watch = watches.watch(Path::home("backend") / "virtio-msg", heard.handler(), 1);
+  turn_until(watches, [&] { return heard.reports == 1; });
+  heard.paths.clear();
+
+  const Path absolute = Path::domain(kBackend) / "backend" / "virtio-msg";
+  ASSERT_TRUE(other->write(absolute / 3U / 0U / "state", "1").has_value());
+  ASSERT_TRUE(store->exists(top).has_value());
+  ASSERT_TRUE(watches.turn().has_value());
+
+  EXPECT_EQ(heard.paths, std::vector<std::string>{"backend/virtio-msg/3"});
+}
+
 TEST_F(WatchesTest, ATurnTakesNoMoreThanItsLimitAndSaysThatThereIsMore) {
   Watches watches(*store, {.events_per_turn = 10, .reports_per_turn = 10});
   Heard heard;
