@@ -115,7 +115,7 @@ Worker::~Worker() {
     post({.kind = Order::Kind::kQuit});
     thread_.join();
   }
-  VMSG_INVARIANT(queues_.empty());
+  VMSG_INVARIANT(queue_count_ == 0);
 }
 
 void ServedQueue::wake() { worker->make_ready(*this); }
@@ -296,7 +296,7 @@ void Worker::obey(const Order& order) {
       quit_ = true;
       return;
     case Order::Kind::kAdopt:
-      queues_.push_back(order.queue);
+      ++queue_count_;
       return;
     case Order::Kind::kServe:
       order.queue->is_served = true;
@@ -306,6 +306,7 @@ void Worker::obey(const Order& order) {
       return;
     case Order::Kind::kRemove:
       order.queue->is_leaving = true;
+      leaving_.push_back(order.queue);
       order.queue->queue->abandon();
       order.queue->service->abandon();
       return;
@@ -516,9 +517,9 @@ void Worker::fail(ServedQueue& queue, const ServiceStop& fault) {
 }
 
 void Worker::release_leaving() {
-  for (std::size_t i = 0; i < queues_.size();) {
-    ServedQueue& queue = *queues_[i];
-    if (!queue.is_leaving || queue.service->has_work_in_flight()) {
+  for (std::size_t i = 0; i < leaving_.size();) {
+    ServedQueue& queue = *leaving_[i];
+    if (queue.service->has_work_in_flight()) {
       ++i;
       continue;
     }
@@ -526,8 +527,9 @@ void Worker::release_leaving() {
     std::erase(ready_, &queue);
     std::erase(hot_, &queue);
     std::erase(timed_, &queue);
-    queues_[i] = queues_.back();
-    queues_.pop_back();
+    leaving_[i] = leaving_.back();
+    leaving_.pop_back();
+    --queue_count_;
     load_.fetch_sub(1, std::memory_order_relaxed);
     report({.kind = WorkerReport::Kind::kReleased, .queue = &queue, .fault = {}});
   }

@@ -181,9 +181,10 @@ class Worker {
   std::unique_ptr<WakeUp> mailbox_wake_;
   std::unique_ptr<WakeUp> events_wake_;
 
-  std::vector<Order> orders_;         // the mailbox's other half, swapped
-  std::vector<ServedQueue*> queues_;  // all that it serves
-  std::vector<ServedQueue*> ready_;   // those with something to do
+  std::vector<Order> orders_;          // the mailbox's other half, swapped
+  std::size_t queue_count_ = 0;        // that it serves
+  std::vector<ServedQueue*> leaving_;  // those to give back once nothing of them is in use
+  std::vector<ServedQueue*> ready_;    // those with something to do
   std::vector<ServedQueue*> this_turn_;
   std::vector<ServedQueue*> hot_;      // had work lately, and are asked for no notification
   std::vector<ServedQueue*> timed_;    // those that want a turn at some time

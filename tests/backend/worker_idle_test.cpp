@@ -1,0 +1,146 @@
+// Whether a worker without anything to do looks at its queues or sleeps.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <atomic>
+#include <memory>
+#include <semaphore>
+#include <vector>
+
+#include "backend/worker.hpp"
+#include "tests/mock-xen/mock_xen.hpp"
+
+namespace vmsg {
+namespace {
+
+constexpr std::chrono::seconds kDeadline{20};
+
+/// A ring that stays empty and counts how often it is looked at.
+class QuietRing final : public DeviceQueue {
+ public:
+  QuietRing() : DeviceQueue({.size = 1, .areas = {}}) {}
+
+  mutable std::atomic<int> looks{0};
+  int looks_before_asking = -1;  // read after `asked`
+  std::binary_semaphore asked{0};
+
+ private:
+  std::optional<QueueError> read_heads(std::size_t) override { return std::nullopt; }
+  std::optional<QueueError> read_table(ChainBuilder&, std::span<const std::uint64_t>) override {
+    return std::nullopt;
+  }
+  bool write_used(std::span<ChainRecord* const>) override { return false; }
+  void suppress_notifications() override {}
+  [[nodiscard]] bool look_for_next() const override {
+    ++looks;
+    return false;
+  }
+  bool ask_for_notification() override {
+    if (looks_before_asking < 0) {
+      looks_before_asking = looks;
+      asked.release();
+    }
+    return false;
+  }
+};
+
+class IdleService final : public QueueService {
+ public:
+  explicit IdleService(bool waits) : waits_(waits) {}
+
+  [[nodiscard]] std::size_t room() const override { return 1; }
+  void take(std::span<Chain>, const GuestRef&, CopyBatch&, Nanoseconds) override {}
+  [[nodiscard]] std::optional<ServiceFault> start(Nanoseconds) override { return std::nullopt; }
+  void deliver(const GuestRef&, CopyBatch&) override {}
+  [[nodiscard]] std::optional<ServiceFault> retire(DeviceQueue&) override { return std::nullopt; }
+  [[nodiscard]] bool has_work_in_flight() const override { return false; }
+  [[nodiscard]] bool waits_for_storage() const override { return waits_; }
+  void abandon() override {}
+
+ private:
+  const bool waits_;
+};
+
+/// A worker with some queues, each of which has had one turn, and nothing to do since.
+class WorkerIdleTest : public ::testing::Test {
+ protected:
+  void add(bool waits_for_storage) {
+    auto queue = std::make_unique<ServedQueue>();
+    auto ring = std::make_unique<QuietRing>();
+    rings_.push_back(ring.get());
+    queue->size = 1;
+    queue->budget = std::make_shared<GuestBudget>(GuestRates{});
+    queue->queue = std::move(ring);
+    queue->service = std::make_unique<IdleService>(waits_for_storage);
+    queues_.push_back(std::move(queue));
+  }
+
+  /// Until every queue was asked for a notification: the worker is about to sleep.
+  void run() {
+    const auto in_backend = xen_.as_domain(0);
+    auto made = Worker::create(0, outbox_.get(), {});
+    ASSERT_TRUE(made.has_value());
+    worker_ = std::move(*made);
+    for (const auto& queue : queues_) {
+      worker_->adopt(*queue);
+      worker_->serve(*queue);
+    }
+    worker_->start();
+    for (QuietRing* ring : rings_) ASSERT_TRUE(ring->asked.try_acquire_for(kDeadline));
+  }
+
+  void TearDown() override {
+    if (worker_ == nullptr) return;
+    for (const auto& queue : queues_) worker_->remove(*queue);
+    std::vector<WorkerReport> reports;
+    while (reports.size() < queues_.size()) {
+      pollfd ready{.fd = outbox_.get(), .events = POLLIN, .revents = 0};
+      ASSERT_EQ(::poll(&ready, 1, 20000), 1) << "the queues are not given back";
+      std::uint64_t count = 0;
+      static_cast<void>(::read(outbox_.get(), &count, sizeof(count)) == 0);
+      worker_->take_reports(reports);
+    }
+    for (const WorkerReport& report : reports) {
+      EXPECT_EQ(report.kind, WorkerReport::Kind::kReleased);
+    }
+    EXPECT_EQ(worker_->load(), 0U);
+    worker_.reset();
+  }
+
+  mock::MockXen xen_;
+  FileDescriptor outbox_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::vector<std::unique_ptr<ServedQueue>> queues_;
+  std::vector<QuietRing*> rings_;
+  std::unique_ptr<Worker> worker_;
+};
+
+TEST_F(WorkerIdleTest, LooksForAGuestThatMayGoOnAnyMoment) {
+  add(false);
+
+  run();
+
+  EXPECT_GT(rings_[0]->looks_before_asking, 0);
+}
+
+TEST_F(WorkerIdleTest, SleepsAtOnceWhileAllGuestsWaitForADisk) {
+  add(true);
+  add(true);
+
+  run();
+
+  EXPECT_EQ(rings_[0]->looks_before_asking, 0);
+  EXPECT_EQ(rings_[1]->looks_before_asking, 0);
+}
+
+TEST_F(WorkerIdleTest, OneGuestThatMayGoOnKeepsItLooking) {
+  add(true);
+  add(false);
+
+  run();
+
+  EXPECT_GT(rings_[1]->looks_before_asking, 0);
+}
+
+}  // namespace
+}  // namespace vmsg
