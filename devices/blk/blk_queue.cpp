@@ -189,12 +189,12 @@ void BlkQueue::begin(SlotNumber number) {
     default:
       break;
   }
-  if (request->length == 0) return answer(number, Status::kOk);
   if (request->operation == Operation::kRead) {
-    // Readable bytes behind the header of a read mean nothing.
+    // Readable bytes behind the header of a read mean nothing, even if nothing is read.
     if (!slot.memory.empty()) pool_.give_back(std::exchange(slot.memory, {}));
     slot.piece = std::min(request->length, max_piece_);
   }
+  if (request->length == 0) return answer(number, Status::kOk);
   if (slot.memory.empty() && (!memory_waiters_.empty() || !find_memory(slot, slot.piece))) {
     memory_waiters_.push_back(number);
     return;

@@ -6,7 +6,7 @@ import subprocess
 
 from bench.world import Failure
 
-TESTS = ("t-speed-net", "t-speed-disk")
+TESTS = ("t-speed-prices", "t-speed-net", "t-speed-disk")
 
 
 def results_folder():

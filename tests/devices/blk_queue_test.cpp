@@ -212,6 +212,49 @@ TEST_P(BlkQueueTest, ARequestWithoutAWholeHeaderIsABadRequest) {
   EXPECT_EQ(bench_.turn(), ServiceFault::kBadRequest);
 }
 
+TEST_P(BlkQueueTest, ReadableBytesBehindTheHeaderOfAReadMeanNothing) {
+  start();
+  // Of nothing, where the status is all that there is room for; and of a sector.
+  driver().chain().readable(header(wire::kTypeIn)).readable(64).writable(1).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  EXPECT_EQ(next_status(), wire::kStatusOk);
+
+  driver().chain().readable(header(wire::kTypeIn)).readable(64).writable(513).publish();
+  EXPECT_EQ(bench_.turn(), std::nullopt);
+  const auto used = driver().poll();
+  ASSERT_TRUE(used.has_value());
+  EXPECT_EQ(used->data, std::vector<std::byte>(513));
+}
+
+TEST_P(BlkQueueTest, ARequestOfAnyShapeIsAnswered) {
+  start({.serial = "abc", .queue_memory = 64 << 10});
+  // Whole pieces of memory, too: more than fits at once.
+  for (const std::uint32_t type :
+       {wire::kTypeIn, wire::kTypeOut, wire::kTypeFlush, wire::kTypeGetId, wire::kTypeDiscard,
+        wire::kTypeWriteZeroes, wire::kTypeSecureErase, 77U}) {
+    for (const std::size_t readable :
+         {0U, 1U, 15U, 16U, 17U, 32U, 256U, 512U, 513U, 1024U, 65536U}) {
+      for (const std::size_t writable :
+           {1U, 2U, 16U, 20U, 21U, 22U, 512U, 513U, 514U, 1025U, 65537U}) {
+        for (const std::uint64_t sector : {std::uint64_t{0}, kSectors - 1, kSectors, UINT64_MAX}) {
+          driver()
+              .chain()
+              .readable(joined(header(type, sector), test::bytes(readable)))
+              .writable(writable)
+              .publish();
+          std::optional<test::TestDriver::Used> used;
+          for (int turn = 0; turn < 40 && !used; ++turn) {
+            ASSERT_EQ(bench_.turn(), std::nullopt);
+            used = driver().poll();
+          }
+          ASSERT_TRUE(used.has_value()) << type << ' ' << readable << ' ' << writable;
+          ASSERT_LE(static_cast<std::uint8_t>(used->data.back()), wire::kStatusUnsupported);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(BlkQueueTest, DataThatIsNotGrantedIsAFault) {
   start();
   const auto request =
