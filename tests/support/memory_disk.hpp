@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -82,7 +83,9 @@ class MemoryDisk final : public blk::Disk {
       return false;
     }
     log_.push_back(io);
-    const int error = std::exchange(error_, 0);
+    int error = std::exchange(error_, 0);
+    // It may have become smaller since the request was judged.
+    if (io.offset > bytes_.size() || io.length > bytes_.size() - io.offset) error = EIO;
     if (error == 0) apply(io);
     if (is_holding_) {
       held_.push_back({&owner, slot, error});
