@@ -22,8 +22,10 @@ void add_copies(CLI::App& blk, CommandOptions& options, std::function<int()>& ru
   for (CLI::App* command : {read, write}) {
     add_queue_options(*command, options);
     command->add_option("--offset", part->offset, "Where on the disk, in bytes")
+        ->transform(CLI::AsSizeValue(false))
         ->capture_default_str();
-    command->add_option("--bytes", part->bytes, "How many bytes; else up to the end");
+    command->add_option("--bytes", part->bytes, "How many bytes; else up to the end")
+        ->transform(CLI::AsSizeValue(false));
     command->add_option("--file", options.output, "A file, or - for standard input or output")
         ->capture_default_str();
   }

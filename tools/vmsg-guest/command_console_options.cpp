@@ -15,6 +15,7 @@ void add_console_commands(CLI::App& app, CommandOptions& options, std::function<
   console
       ->add_option("--receive", choice->receive,
                    "With --pipe: wait for so many bytes from the port")
+      ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   console->add_flag("--greeted", choice->waits_for_input,
                     "With --pipe: say nothing before something came from the port");

@@ -24,7 +24,9 @@ int main(int argc, char** argv) {
   auto* probe = app.add_subcommand("probe", "Show the devices of the bus");
   auto* rng = app.add_subcommand("rng", "Read entropy");
   rng->add_option("--device", options.number, "Number of the device; else the first of its type");
-  rng->add_option("--bytes", options.bytes, "How many bytes")->default_val(32);
+  rng->add_option("--bytes", options.bytes, "How many bytes")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_val(32);
   rng->add_option("--piece", options.piece, "Bytes of one buffer")
       ->check(CLI::Range(1U, 4096U))
       ->capture_default_str();
