@@ -266,8 +266,7 @@ void Worker::look_at_hot_queues(Nanoseconds now) {
 
 void Worker::cool_down(ServedQueue& queue) {
   if (queue.queue->enable_notifications()) return make_ready(queue);
-  // A port stays masked until its queue is drained, so a storm of kicks costs one event a turn.
-  if (std::exchange(queue.needs_unmask, false)) static_cast<void>(queue.port.unmask());
+  listen_again(queue);
 }
 
 void Worker::cool_all_down() {
@@ -344,6 +343,8 @@ void Worker::obey_bind(ServedQueue& queue, Binding& binding) {
 void Worker::read_events() {
   has_more_events_ = false;
   for (std::size_t i = 0; i < kEventsPerTurn; ++i) {
+    // Nobody else can have an event: finding that out would cost a system call.
+    if (listening_ports_ == 0) return;
     const auto pending = events_.next_pending();
     if (!pending) {
       // The control thread ends the daemon: queues of this worker would hang in silence.
@@ -357,7 +358,7 @@ void Worker::read_events() {
     ServedQueue* queue = number < by_port_.size() ? by_port_[number] : nullptr;
     if (queue == nullptr) continue;  // closed meanwhile
     queue->counters.kicks.fetch_add(1, std::memory_order_relaxed);
-    queue->needs_unmask = true;
+    if (!std::exchange(queue->needs_unmask, true)) --listening_ports_;
     make_ready(*queue);
   }
   // The poll tells of new events only, so what is left must be remembered.
@@ -365,13 +366,24 @@ void Worker::read_events() {
 }
 
 void Worker::set_port(ServedQueue& queue, xen::Port port) {
-  if (queue.port.is_open()) by_port_[static_cast<std::size_t>(queue.port.local())] = nullptr;
+  if (queue.port.is_open()) {
+    by_port_[static_cast<std::size_t>(queue.port.local())] = nullptr;
+    if (!queue.needs_unmask) --listening_ports_;
+  }
   queue.port = std::move(port);
   queue.needs_unmask = false;
   if (!queue.port.is_open()) return;
+  ++listening_ports_;
   const auto number = static_cast<std::size_t>(queue.port.local());
   if (by_port_.size() <= number) by_port_.resize(number + 1);
   by_port_[number] = &queue;
+}
+
+void Worker::listen_again(ServedQueue& queue) {
+  // A port stays masked until its queue is drained, so a storm of kicks costs one event a turn.
+  if (!std::exchange(queue.needs_unmask, false)) return;
+  static_cast<void>(queue.port.unmask());
+  ++listening_ports_;
 }
 
 void Worker::make_ready(ServedQueue& queue) {

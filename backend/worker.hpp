@@ -159,6 +159,8 @@ class Worker {
   void publish_counters();
   void post(const Order& order);
   void set_port(ServedQueue& queue, xen::Port port);
+  /// The queue's port, of which an event was taken, may have another one.
+  void listen_again(ServedQueue& queue);
 
   const unsigned number_;
   const int outbox_ready_;
@@ -189,6 +191,7 @@ class Worker {
   std::vector<ServedQueue*> hot_;      // had work lately, and are asked for no notification
   std::vector<ServedQueue*> timed_;    // those that want a turn at some time
   std::vector<ServedQueue*> by_port_;  // index: local port
+  std::size_t listening_ports_ = 0;    // of those, the ones that may have an event
   PollPolicy polling_;
   const Nanoseconds hot_for_;
   Nanoseconds turn_at_ = 0;
