@@ -176,23 +176,20 @@ void Backend::devices_changed(const xen::WatchReport& report) {
   }
 }
 
-void Backend::rescan() {
-  const auto found = xen::list_buses(*store_, own_domain_);
+void Backend::rescan() { look_at(xen::list_buses(*store_, own_domain_), all_sessions()); }
+
+void Backend::rescan_guest(xen::DomainId guest) {
+  look_at(xen::list_buses_of(*store_, own_domain_, guest), sessions_of(guest));
+}
+
+void Backend::look_at(const Result<std::vector<xen::BusId>, xen::XenError>& found,
+                      const std::vector<BusSession*>& known) {
   if (!found) return log_.error("cannot list the buses: {}", xen::to_string(found.error()));
   for (const xen::BusId& id : *found) {
     if (!sessions_.contains(id)) visit(id);
   }
   // Those that are known and gone find it out themselves.
-  for (BusSession* session : all_sessions()) session->nodes_changed();
-}
-
-void Backend::rescan_guest(xen::DomainId guest) {
-  const auto found = xen::list_buses_of(*store_, own_domain_, guest);
-  if (!found) return log_.error("cannot list the buses: {}", xen::to_string(found.error()));
-  for (const xen::BusId& id : *found) {
-    if (!sessions_.contains(id)) visit(id);
-  }
-  for (BusSession* session : sessions_of(guest)) session->nodes_changed();
+  for (BusSession* session : known) session->nodes_changed();
 }
 
 std::vector<BusSession*> Backend::sessions_of(xen::DomainId guest) const {

@@ -65,6 +65,9 @@ class Backend {
   void domain_released();
   void rescan();
   void rescan_guest(xen::DomainId guest);
+  /// Buses that were found and are new, and the sessions that may have changed.
+  void look_at(const Result<std::vector<xen::BusId>, xen::XenError>& found,
+               const std::vector<BusSession*>& known);
   void visit(const xen::BusId& id);
   [[nodiscard]] std::vector<BusSession*> sessions_of(xen::DomainId guest) const;
   [[nodiscard]] std::vector<BusSession*> all_sessions() const;

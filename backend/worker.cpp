@@ -115,7 +115,7 @@ Worker::~Worker() {
     post({.kind = Order::Kind::kQuit});
     thread_.join();
   }
-  VMSG_INVARIANT(queue_count_ == 0);
+  VMSG_INVARIANT(load() == 0);
 }
 
 void ServedQueue::wake() { worker->make_ready(*this); }
@@ -127,7 +127,6 @@ void Worker::start() { thread_ = std::thread(&Worker::run, this); }
 void Worker::adopt(ServedQueue& queue) {
   queue.worker = this;
   load_.fetch_add(1, std::memory_order_relaxed);
-  post({.kind = Order::Kind::kAdopt, .queue = &queue});
 }
 
 void Worker::serve(ServedQueue& queue) { post({.kind = Order::Kind::kServe, .queue = &queue}); }
@@ -293,9 +292,6 @@ void Worker::obey(const Order& order) {
   switch (order.kind) {
     case Order::Kind::kQuit:
       quit_ = true;
-      return;
-    case Order::Kind::kAdopt:
-      ++queue_count_;
       return;
     case Order::Kind::kServe:
       order.queue->is_served = true;
@@ -541,7 +537,6 @@ void Worker::release_leaving() {
     std::erase(timed_, &queue);
     leaving_[i] = leaving_.back();
     leaving_.pop_back();
-    --queue_count_;
     load_.fetch_sub(1, std::memory_order_relaxed);
     report({.kind = WorkerReport::Kind::kReleased, .queue = &queue, .fault = {}});
   }

@@ -103,17 +103,7 @@ class Worker {
   };
 
   struct Order {
-    enum class Kind : std::uint8_t {
-      kAdopt,
-      kServe,
-      kStop,
-      kRemove,
-      kKick,
-      kBind,
-      kUnbind,
-      kPass,
-      kQuit
-    };
+    enum class Kind : std::uint8_t { kServe, kStop, kRemove, kKick, kBind, kUnbind, kPass, kQuit };
     Kind kind = Kind::kKick;
     ServedQueue* queue = nullptr;
     Binding* binding = nullptr;
@@ -184,7 +174,6 @@ class Worker {
   std::unique_ptr<WakeUp> events_wake_;
 
   std::vector<Order> orders_;          // the mailbox's other half, swapped
-  std::size_t queue_count_ = 0;        // that it serves
   std::vector<ServedQueue*> leaving_;  // those to give back once nothing of them is in use
   std::vector<ServedQueue*> ready_;    // those with something to do
   std::vector<ServedQueue*> this_turn_;

@@ -116,13 +116,13 @@ Path backend_root(DomainId device_domain) {
 
 Path devices_root(DomainId device_domain) { return Path::domain(device_domain) / "virtio-msg"; }
 
-/// Those of one driver domain; the number of `guest` does not count.
-Result<void, XenError> append_buses_of(StoreOps& store, const BusId& guest, const Path& root,
+Result<void, XenError> append_buses_of(StoreOps& store, DomainId device_domain,
+                                       DomainId driver_domain, const Path& root,
                                        std::vector<BusId>& buses) {
-  const auto numbers = store.list_numbers(root / guest.driver_domain, kMaxBus);
+  const auto numbers = store.list_numbers(root / driver_domain, kMaxBus);
   if (!numbers) return std::unexpected(numbers.error());
   for (const std::uint32_t number : *numbers) {
-    buses.push_back({guest.device_domain, guest.driver_domain, number});
+    buses.push_back({device_domain, driver_domain, number});
   }
   return {};
 }
@@ -132,8 +132,7 @@ Result<void, XenError> append_buses(StoreOps& store, DomainId device_domain, con
   const auto domains = store.list_numbers(root, kMaxDomain);
   if (!domains) return std::unexpected(domains.error());
   for (const std::uint32_t domain : *domains) {
-    auto done =
-        append_buses_of(store, {device_domain, static_cast<DomainId>(domain), 0}, root, buses);
+    auto done = append_buses_of(store, device_domain, static_cast<DomainId>(domain), root, buses);
     if (!done) return done;
   }
   return {};
@@ -256,7 +255,7 @@ Result<std::vector<BusId>, XenError> list_buses_of(StoreOps& store, DomainId dev
                                                    DomainId driver_domain) {
   std::vector<BusId> buses;
   auto done =
-      append_buses_of(store, {device_domain, driver_domain, 0}, backend_root(device_domain), buses);
+      append_buses_of(store, device_domain, driver_domain, backend_root(device_domain), buses);
   if (!done) return std::unexpected(done.error());
   return buses;
 }

@@ -24,7 +24,7 @@ class Watches;
 
 /// What changed since the handler of a watch ran last.
 struct WatchReport {
-  static constexpr std::size_t kMaxPaths = 32;
+  static constexpr std::size_t kMaxPaths = 16;
 
   /// Each path once, in the order of their first change, as xenstored names them: below the
   /// watched path and written like it (relative when that was relative), cut to the watch's depth.
