@@ -36,6 +36,8 @@ Result<std::unique_ptr<IoRing>, int> IoRing::create(unsigned entries) {
     ring->ring_.ring_fd = -1;
     return std::unexpected(-error);
   }
+  // What is registered from now on needs no permission yet.
+  ring->buffers_.emplace(ring->ring_);
   if (const int limited = limit_operations(ring->ring_); limited < 0) {
     return std::unexpected(-limited);
   }

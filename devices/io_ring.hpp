@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "devices/io_buffers.hpp"
 #include "transport/result.hpp"
 
 namespace vmsg {
@@ -55,6 +56,8 @@ class IoRing {
   /// Hands out at most `limit` completions; says how many.
   std::size_t reap(std::size_t limit);
 
+  [[nodiscard]] IoBuffers& buffers() { return *buffers_; }
+
  private:
   IoRing() = default;
   [[nodiscard]] io_uring_sqe* free_entry();
@@ -64,6 +67,7 @@ class IoRing {
   void enable();
 
   io_uring ring_{};
+  std::optional<IoBuffers> buffers_;
   std::vector<IoCompletion*> to_cancel_;
   bool is_disabled_ = false;
 };

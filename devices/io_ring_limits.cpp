@@ -39,13 +39,8 @@ constexpr std::array kOperations{
     IORING_OP_CLOSE,
 };
 
-// What may be registered: buffers and files, and the ring's own descriptor.
-constexpr std::array<unsigned, 12> kRegistrations{
-    IORING_REGISTER_BUFFERS,          IORING_UNREGISTER_BUFFERS,    IORING_REGISTER_FILES,
-    IORING_UNREGISTER_FILES,          IORING_REGISTER_FILES_UPDATE, IORING_REGISTER_FILES2,
-    IORING_REGISTER_FILES_UPDATE2,    IORING_REGISTER_BUFFERS2,     IORING_REGISTER_BUFFERS_UPDATE,
-    IORING_REGISTER_IOWQ_MAX_WORKERS, IORING_REGISTER_RING_FDS,     IORING_UNREGISTER_RING_FDS,
-};
+// What may still be registered: memory, in the table that the ring was made with.
+constexpr std::array<unsigned, 1> kRegistrations{IORING_REGISTER_BUFFERS_UPDATE};
 
 constexpr std::uint8_t kFlags = IOSQE_FIXED_FILE | IOSQE_IO_DRAIN | IOSQE_IO_LINK |
                                 IOSQE_IO_HARDLINK | IOSQE_ASYNC | IOSQE_BUFFER_SELECT |

@@ -38,7 +38,8 @@ std::unique_ptr<BlkQueue> BlkQueue::create(const BlkQueueOptions& options, Disk&
                                            QueueWaker& waker, BlkCounters& counters) {
   std::unique_ptr<BlkQueue> queue(new BlkQueue(options, waker, counters));
   if (!queue->pool_.is_valid()) return nullptr;
-  queue->disk_ = disk.open_queue({.io = io, .owner = *queue, .slots = options.slots});
+  queue->disk_ = disk.open_queue(
+      {.io = io, .owner = *queue, .slots = options.slots, .memory = queue->pool_.memory()});
   if (queue->disk_ == nullptr) return nullptr;
   return queue;
 }

@@ -31,6 +31,9 @@ class DataPool {
   [[nodiscard]] std::optional<std::span<std::byte>> take(std::size_t bytes);
   void give_back(std::span<std::byte> run);
 
+  /// All of it, for those who prepare something with it; what is whose is known by take() alone.
+  [[nodiscard]] std::span<std::byte> memory() const { return {base_, size()}; }
+
   [[nodiscard]] std::size_t size() const { return pages_ * kPageSize; }
   [[nodiscard]] std::size_t free_pages() const { return free_pages_; }
 

@@ -90,6 +90,7 @@ class DiskQueue {
   virtual void carry_on() {}
 
   /// The queue is going away: what waits for something that may never come ends now with an error.
+  /// On the worker's thread; nothing is submitted after it.
   virtual void abandon() {}
 
   /// Whether the kernel still has something of this queue's, beside the operations of slots.
@@ -101,6 +102,7 @@ struct DiskQueueContext {
   IoRing& io;
   DiskQueueOwner& owner;
   std::uint32_t slots;
+  std::span<std::byte> memory;  // where the data of all operations is
 };
 
 /// Control thread only. Outlives its queues.

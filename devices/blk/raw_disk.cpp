@@ -22,6 +22,7 @@
 
 #include "devices/blk/blk_wire.hpp"
 #include "devices/blk/data_pool.hpp"
+#include "devices/blk/fixed_memory.hpp"
 #include "devices/blk/raw_disk_io.hpp"
 #include "devices/file_descriptor.hpp"
 
@@ -64,7 +65,10 @@ std::uint64_t read_queue_limit(int fd, std::string_view name) {
 class RawDiskQueue final : public DiskQueue {
  public:
   RawDiskQueue(int fd, const DiskQueueContext& context)
-      : fd_(fd), io_(context.io), owner_(context.owner) {
+      : fd_(fd),
+        io_(context.io),
+        owner_(context.owner),
+        fixed_(context.io.buffers(), context.memory) {
     for (std::uint32_t slot = 0; slot < context.slots; ++slot) works_.emplace_back(*this, slot);
     stalled_.reserve(context.slots);
   }
@@ -84,6 +88,7 @@ class RawDiskQueue final : public DiskQueue {
 
   void abandon() override {
     is_abandoned_ = true;
+    fixed_.release();
     for (const std::uint32_t slot : stalled_) owner_.finished(slot, ECANCELED);
     stalled_.clear();
   }
@@ -101,7 +106,8 @@ class RawDiskQueue final : public DiskQueue {
   bool prepare(Work& work) {
     io_uring_sqe* const entry = io_.prepare(work);
     if (entry == nullptr) return false;
-    prepare_raw_io(*entry, fd_, work.io);
+    const auto fixed = work.io.data.empty() ? std::nullopt : fixed_.number_for(work.io.data);
+    prepare_raw_io(*entry, fd_, work.io, fixed);
     return true;
   }
 
@@ -144,6 +150,7 @@ class RawDiskQueue final : public DiskQueue {
   const int fd_;
   IoRing& io_;
   DiskQueueOwner& owner_;
+  FixedMemory fixed_;
   std::deque<Work> works_;              // by slot; a deque, for they do not move
   std::vector<std::uint32_t> stalled_;  // found no room in the ring, oldest first
   bool is_abandoned_ = false;

@@ -16,15 +16,24 @@ void prepare_fallocate(io_uring_sqe& entry, int fd, const DiskIo& io, int mode) 
 
 }  // namespace
 
-void prepare_raw_io(io_uring_sqe& entry, int fd, const DiskIo& io) {
+void prepare_raw_io(io_uring_sqe& entry, int fd, const DiskIo& io, std::optional<unsigned> fixed) {
+  const auto length = static_cast<unsigned>(io.data.size());
   switch (io.operation) {
     case Operation::kRead:
-      io_uring_prep_read(&entry, fd, io.data.data(), static_cast<unsigned>(io.data.size()),
-                         io.offset);
+      if (fixed) {
+        io_uring_prep_read_fixed(&entry, fd, io.data.data(), length, io.offset,
+                                 static_cast<int>(*fixed));
+      } else {
+        io_uring_prep_read(&entry, fd, io.data.data(), length, io.offset);
+      }
       return;
     case Operation::kWrite:
-      io_uring_prep_write(&entry, fd, io.data.data(), static_cast<unsigned>(io.data.size()),
-                          io.offset);
+      if (fixed) {
+        io_uring_prep_write_fixed(&entry, fd, io.data.data(), length, io.offset,
+                                  static_cast<int>(*fixed));
+      } else {
+        io_uring_prep_write(&entry, fd, io.data.data(), length, io.offset);
+      }
       if (io.is_durable) entry.rw_flags = RWF_DSYNC;
       return;
     case Operation::kDiscard:

@@ -44,7 +44,7 @@ class Numbers final : public CounterSink {
 /// A queue, its ring and what became of its operations.
 struct Opened {
   explicit Opened(Disk& disk, std::uint32_t slots = 8)
-      : queue(disk.open_queue({.io = *io, .owner = results, .slots = slots})) {}
+      : queue(disk.open_queue({.io = *io, .owner = results, .slots = slots, .memory = {}})) {}
   ~Opened() {
     queue->abandon();
     wait_for([this] { return queue->is_idle(); });

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/fs.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include <string>
 
 #include "devices/blk/data_pool.hpp"
+#include "devices/blk/fixed_memory.hpp"
 #include "devices/blk/raw_disk_io.hpp"
 #include "tests/support/test_driver.hpp"
 
@@ -50,7 +52,8 @@ class RawDiskTest : public ::testing::Test {
     auto opened = RawDisk::open(options);
     ASSERT_TRUE(opened.has_value()) << opened.error();
     disk_ = std::move(*opened);
-    queue_ = disk_->open_queue({.io = *io_, .owner = results_, .slots = 4});
+    queue_ =
+        disk_->open_queue({.io = *io_, .owner = results_, .slots = 4, .memory = pool_.memory()});
   }
 
   int run(const DiskIo& io) {
@@ -88,6 +91,47 @@ TEST_F(RawDiskTest, WritesReadsAndFlushes) {
 
   EXPECT_TRUE(std::ranges::equal(memory_.first(8192), bytes));
   EXPECT_EQ(disk_->size(), kSize);
+}
+
+// What a busy queue uses is pinned once; what comes and goes is right before, at and after that.
+TEST_F(RawDiskTest, TheMemoryOfABusyQueueIsKeptAtHand) {
+  open();
+  for (std::uint32_t i = 0; i < 3 * FixedMemory::kLookEvery; ++i) {
+    const std::uint64_t offset = i % 256 * 4096;
+    std::ranges::fill(memory_.first(4096), static_cast<std::byte>(i));
+    ASSERT_EQ(run(data(Operation::kWrite, offset, 4096)), 0);
+    std::ranges::fill(memory_.first(4096), std::byte{0});
+    ASSERT_EQ(run(data(Operation::kRead, offset, 4096)), 0);
+    ASSERT_EQ(std::ranges::count(memory_.first(4096), static_cast<std::byte>(i)), 4096);
+    ASSERT_EQ(io_->buffers().count(), 2 * i + 2 >= FixedMemory::kLookEvery ? 1U : 0U) << i;
+  }
+
+  // The addresses mean nothing any more: only what the kernel has kept can be read into.
+  ASSERT_EQ(mprotect(memory_.data(), memory_.size(), PROT_NONE), 0);
+  EXPECT_EQ(run(data(Operation::kRead, 4096, 4096)), 0);
+  ASSERT_EQ(mprotect(memory_.data(), memory_.size(), PROT_READ | PROT_WRITE), 0);
+  EXPECT_EQ(std::ranges::count(memory_.first(4096), std::byte{1}), 4096);
+
+  queue_->abandon();
+
+  EXPECT_EQ(io_->buffers().count(), 0U);
+}
+
+TEST_F(RawDiskTest, WithoutRoomForMoreMemoryItWorksAsBefore) {
+  while (io_->buffers().add(memory_.first(4096))) {
+  }
+  const std::size_t others = io_->buffers().count();
+  open();
+  std::ranges::fill(memory_.first(4096), std::byte{7});
+  for (std::uint32_t i = 0; i < FixedMemory::kLookEvery; ++i) {
+    ASSERT_EQ(run(data(Operation::kWrite, 0, 4096)), 0);
+  }
+  std::ranges::fill(memory_.first(4096), std::byte{0});
+
+  EXPECT_EQ(run(data(Operation::kRead, 0, 4096)), 0);
+
+  EXPECT_EQ(std::ranges::count(memory_.first(4096), std::byte{7}), 4096);
+  EXPECT_EQ(io_->buffers().count(), others);
 }
 
 TEST_F(RawDiskTest, DiscardAndWriteZeroesLeaveZeros) {
@@ -169,7 +213,7 @@ TEST_F(RawDiskTest, WhatIsNoDiskIsSaid) {
 // What the kernel is asked for decides what a flush is worth, and no later test could tell.
 TEST(RawDiskIo, AFlushReachesTheMedium) {
   io_uring_sqe entry{};
-  prepare_raw_io(entry, 5, {.operation = Operation::kFlush, .data = {}});
+  prepare_raw_io(entry, 5, {.operation = Operation::kFlush, .data = {}}, std::nullopt);
 
   EXPECT_EQ(entry.opcode, IORING_OP_FSYNC);
   EXPECT_EQ(entry.fd, 5);
@@ -180,7 +224,8 @@ TEST(RawDiskIo, ADurableWriteIsOneThatSyncs) {
   std::array<std::byte, 512> bytes{};
   io_uring_sqe entry{};
   prepare_raw_io(entry, 5,
-                 {.operation = Operation::kWrite, .offset = 512, .length = 512, .data = bytes});
+                 {.operation = Operation::kWrite, .offset = 512, .length = 512, .data = bytes},
+                 std::nullopt);
   EXPECT_EQ(entry.rw_flags & RWF_DSYNC, 0);
 
   prepare_raw_io(entry, 5,
@@ -188,18 +233,37 @@ TEST(RawDiskIo, ADurableWriteIsOneThatSyncs) {
                   .offset = 512,
                   .length = 512,
                   .data = bytes,
-                  .is_durable = true});
+                  .is_durable = true},
+                 std::nullopt);
 
   EXPECT_EQ(entry.opcode, IORING_OP_WRITE);
   EXPECT_EQ(entry.rw_flags & RWF_DSYNC, RWF_DSYNC);
 }
 
+TEST(RawDiskIo, DataInMemoryThatTheKernelKeepsIsNotLookedUp) {
+  std::array<std::byte, 512> bytes{};
+  io_uring_sqe entry{};
+  prepare_raw_io(entry, 5, {.operation = Operation::kRead, .length = 512, .data = bytes}, 3U);
+  EXPECT_EQ(entry.opcode, IORING_OP_READ_FIXED);
+  EXPECT_EQ(entry.buf_index, 3);
+
+  prepare_raw_io(entry, 5,
+                 {.operation = Operation::kWrite, .length = 512, .data = bytes, .is_durable = true},
+                 3U);
+
+  EXPECT_EQ(entry.opcode, IORING_OP_WRITE_FIXED);
+  EXPECT_EQ(entry.buf_index, 3);
+  EXPECT_EQ(entry.rw_flags & RWF_DSYNC, RWF_DSYNC);
+}
+
 TEST(RawDiskIo, NothingThatDeallocatesChangesTheSize) {
   io_uring_sqe entry{};
-  prepare_raw_io(entry, 5, {.operation = Operation::kDiscard, .length = 512, .data = {}});
+  prepare_raw_io(entry, 5, {.operation = Operation::kDiscard, .length = 512, .data = {}},
+                 std::nullopt);
   EXPECT_EQ(entry.len & FALLOC_FL_KEEP_SIZE, static_cast<unsigned>(FALLOC_FL_KEEP_SIZE));
 
-  prepare_raw_io(entry, 5, {.operation = Operation::kWriteZeroes, .length = 512, .data = {}});
+  prepare_raw_io(entry, 5, {.operation = Operation::kWriteZeroes, .length = 512, .data = {}},
+                 std::nullopt);
 
   EXPECT_EQ(entry.opcode, IORING_OP_FALLOCATE);
   EXPECT_EQ(entry.len, static_cast<unsigned>(FALLOC_FL_KEEP_SIZE | FALLOC_FL_ZERO_RANGE));
