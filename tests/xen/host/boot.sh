@@ -57,7 +57,8 @@ is_over() {
 }
 
 # boot_tests INITRD DOM0_MEMORY GUEST_MEMORY: runs the tests of $share/plan. Sets, per test that
-# began, took[NAME] and code[NAME]; "died" for the one during which the machine went away. Returns 0
+# began, took[NAME] and code[NAME], "died" for the one during which the machine went away, and
+# fell[NAME], a domain of which Xen says that it died of a triple fault. Returns 0
 # if the runner came to its end, 1 if the machine died or ran out of time in a test, 3 if dom0 never came up.
 boot_tests() {
 	local initrd=$1 qemu allowed allowed_since starved_before checked=0 over status line rest text source up partial="" ready=0 stopped=0 ended="" began=0 pid fd
@@ -89,6 +90,7 @@ boot_tests() {
 		line=$partial${line%%$'\r'*}
 		partial=""
 		printf '%4d %s\n' "$(seconds)" "$line" >>"$share/console.log"
+		if [[ $line =~ \(XEN\)\ (d[0-9]+)v[0-9]+\ Triple\ fault ]] && [ -n "$current" ]; then fell[$current]=${BASH_REMATCH[1]}; fi
 		case $line in
 		*'@@ '*) ;;
 		*)
@@ -114,6 +116,7 @@ boot_tests() {
 		begin*)
 			read -r _ current rest <<<"$text"
 			began=$(seconds) over=0
+			unset "fell[$current]"
 			code[$current]=died
 			mkdir -p "$share/results/$current"
 			: >"$share/results/$current/output.log"
