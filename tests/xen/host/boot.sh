@@ -8,13 +8,14 @@
 # - one pinned vcpu for dom0: half the time per event-channel round trip, and steadier.
 # - thread=multi on one host cpu would mean 40 ms per round trip.
 # - rootfstype=ramfs: the initramfs may take more than the half of memory that tmpfs would allow it.
+# - cryptomgr.notests=1: else each kernel tests its ciphers for a second or two, guests too (image/lib.sh).
 # - a large serial_tx_buffer: Xen drops console output that does not fit.
 qemu_command() {
 	local dom0=$1 guests=$2 initrd=$3 words=$4 thread=multi
 	[ "$(nproc)" -gt 1 ] || thread=single
 	local xen="com1=115200,8n1 console=com1 serial_tx_buffer=1m loglvl=warning guest_loglvl=warning"
 	xen="$xen dom0_mem=${dom0}M,max:${dom0}M dom0_max_vcpus=1 dom0_vcpus_pin spec-ctrl=no xpti=0 smt=0"
-	local linux="console=hvc0 rootfstype=ramfs quiet panic=1 mitigations=off $words"
+	local linux="console=hvc0 rootfstype=ramfs quiet panic=1 mitigations=off cryptomgr.notests=1 $words"
 	qemu=(qemu-system-x86_64 -accel "tcg,thread=$thread" -cpu "qemu64,+npt,+rdrand" -smp 2
 		-m $((dom0 + guests + 256)) -display none -nic none -no-reboot
 		-virtfs "local,path=$share,mount_tag=host,security_model=none"

@@ -113,7 +113,7 @@ guest_config() {
 		vcpus = $GUEST_VCPUS
 		kernel = "$GUEST_KERNEL"
 		ramdisk = "/guest/guest.cpio"
-		extra = "console=hvc0 rootfstype=ramfs quiet mitigations=off panic=1 $GUEST_CMDLINE"
+		extra = "console=hvc0 rootfstype=ramfs quiet mitigations=off cryptomgr.notests=1 panic=1 $GUEST_CMDLINE"
 		on_poweroff = "destroy"
 		on_reboot = "destroy"
 		on_crash = "destroy"
