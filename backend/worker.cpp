@@ -419,7 +419,8 @@ void Worker::turn() {
     if (!queue->is_stopped) queue->service->deliver(queue->guest, give_);
   }
   give_.run();
-  for (ServedQueue* queue : this_turn_) finish_queue(*queue);
+  const Nanoseconds done_at = now_ns();
+  for (ServedQueue* queue : this_turn_) finish_queue(*queue, done_at);
   this_turn_.clear();
 }
 
@@ -480,9 +481,9 @@ void Worker::take_all(Nanoseconds now) {
   fetch_.run();  // headers and data
 }
 
-void Worker::finish_queue(ServedQueue& queue) {
+void Worker::finish_queue(ServedQueue& queue, Nanoseconds now) {
   if (queue.is_stopped) return;
-  const auto fault = queue.service->retire(*queue.queue);
+  const auto fault = queue.service->retire(*queue.queue, now);
   const std::uint64_t written = queue.queue->written() - queue.paid_for;
   queue.paid_for += written;
   queue.budget->spend(0, written, turn_at_);

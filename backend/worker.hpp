@@ -141,7 +141,7 @@ class Worker {
   /// How many chains may be taken; notes it when the guest has to wait.
   static std::size_t room_in(ServedQueue& queue, Nanoseconds now);
   void pay(ServedQueue& queue, std::span<const Chain> chains) const;
-  void finish_queue(ServedQueue& queue);
+  void finish_queue(ServedQueue& queue, Nanoseconds now);
   void release_leaving();
   void fail(ServedQueue& queue, const ServiceStop& fault);
   void notify(ServedQueue& queue);

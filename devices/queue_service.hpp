@@ -78,7 +78,8 @@ class QueueService {
 
   [[nodiscard]] virtual std::optional<ServiceFault> start(Nanoseconds now) = 0;
   virtual void deliver(const GuestRef& guest, CopyBatch& give) = 0;
-  [[nodiscard]] virtual std::optional<ServiceFault> retire(DeviceQueue& queue) = 0;
+  /// `now` is later than start()'s: the host and the copies have taken their time.
+  [[nodiscard]] virtual std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds now) = 0;
 
   /// Host work that is still under way. A queue is given back only when there is none.
   [[nodiscard]] virtual bool has_work_in_flight() const = 0;

@@ -296,7 +296,7 @@ void BlkQueue::deliver(const GuestRef& guest, CopyBatch& give) {
   }
 }
 
-std::optional<ServiceFault> BlkQueue::retire(DeviceQueue& queue) {
+std::optional<ServiceFault> BlkQueue::retire(DeviceQueue& queue, Nanoseconds now) {
   std::optional<ServiceFault> fault;
   for (const SlotNumber number : done_) {
     Slot& slot = slots_[number];
@@ -326,7 +326,7 @@ std::optional<ServiceFault> BlkQueue::retire(DeviceQueue& queue) {
     } else {
       counters.errors.add();
     }
-    counters.latency.add(now_ - slot.taken_at);
+    counters.latency.add(now - slot.taken_at);
     // "Written" counts from the beginning: a status behind data that is not there does not.
     const bool is_whole = slot.delivered == writable_data(slot.chain);
     queue.complete(std::move(slot.chain), is_whole ? slot.delivered + 1 : slot.delivered);

@@ -59,7 +59,7 @@ class BlkQueue final : public QueueService, private DiskQueueOwner {
             Nanoseconds now) override;
   std::optional<ServiceFault> start(Nanoseconds now) override;
   void deliver(const GuestRef& guest, CopyBatch& give) override;
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override;
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds now) override;
   bool has_work_in_flight() const override;
   bool waits_for_storage() const override { return at_disk_ != 0; }
   void abandon() override;

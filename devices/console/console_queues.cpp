@@ -84,7 +84,6 @@ class TransmitQueue final : public ConsoleQueue {
     const auto open =
         std::ranges::find_if(waiting_, [](const Request& request) { return request.left() != 0; });
     done_ = static_cast<std::size_t>(open - waiting_.begin());
-    started_at_ = now;
 
     if (done_ != 0) hub().heard_from(number_);
     hub().pump(number_, now);
@@ -98,11 +97,11 @@ class TransmitQueue final : public ConsoleQueue {
 
   void deliver(const GuestRef&, CopyBatch&) override {}
 
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override {
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds now) override {
     for (Request& request : std::span(waiting_).first(done_)) {
       counters_.operations.add();
       counters_.bytes.add(request.chain.readable_length());
-      counters_.latency.add(started_at_ - request.taken_at);
+      counters_.latency.add(now - request.taken_at);
       queue.complete(std::move(request.chain), 0);
     }
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(done_));
@@ -158,7 +157,6 @@ class TransmitQueue final : public ConsoleQueue {
   ConsolePort& port_;
   std::vector<Request> waiting_;  // in the order of the guest; never grows past kMaxInFlight
   std::size_t done_ = 0;          // the first of them, copied whole
-  Nanoseconds started_at_ = 0;
 };
 
 // ---- receiveq -----------------------------------------------------------------------------------
@@ -209,7 +207,7 @@ class ReceiveQueue final : public ConsoleQueue {
     }
   }
 
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override {
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds) override {
     if (ready_ == 0) return std::nullopt;
     for (Request& request : std::span(waiting_).first(ready_)) {
       if (request.outcome != CopyOutcome::kOk) return ServiceFault::kNotGranted;
@@ -291,7 +289,7 @@ class ControlTransmitQueue final : public ConsoleQueue {
 
   void deliver(const GuestRef&, CopyBatch&) override {}
 
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override {
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds) override {
     for (Request& request : waiting_) queue.complete(std::move(request.chain), 0);
     waiting_.clear();
     return std::nullopt;
@@ -348,7 +346,7 @@ class ControlReceiveQueue final : public ConsoleQueue {
     }
   }
 
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override {
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds) override {
     for (Request& request : std::span(waiting_).first(ready_)) {
       if (request.outcome != CopyOutcome::kOk) return ServiceFault::kNotGranted;
       queue.complete(std::move(request.chain), static_cast<std::uint32_t>(request.message.size));

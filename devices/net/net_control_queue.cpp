@@ -87,7 +87,7 @@ void NetControlQueue::deliver(const GuestRef& guest, CopyBatch& give) {
   add_copies(give, guest, command.chain.writable(), 0, std::span(&command.ack, 1), command.outcome);
 }
 
-std::optional<ServiceFault> NetControlQueue::retire(DeviceQueue& queue) {
+std::optional<ServiceFault> NetControlQueue::retire(DeviceQueue& queue, Nanoseconds) {
   if (!std::exchange(is_done_, false)) return std::nullopt;
   Command& command = commands_.front();
   if (command.outcome != CopyOutcome::kOk) return ServiceFault::kNotGranted;

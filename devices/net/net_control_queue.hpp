@@ -34,7 +34,7 @@ class NetControlQueue final : public QueueService {
             Nanoseconds now) override;
   std::optional<ServiceFault> start(Nanoseconds now) override;
   void deliver(const GuestRef& guest, CopyBatch& give) override;
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override;
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds now) override;
   bool has_work_in_flight() const override { return false; }
   void abandon() override;
   std::optional<Nanoseconds> wants_turn_at() const override { return wake_at_; }

@@ -136,7 +136,7 @@ NetReceiveQueue::Placing NetReceiveQueue::place(std::span<std::byte> frame, cons
   return Placing::kPlaced;
 }
 
-std::optional<ServiceFault> NetReceiveQueue::retire(DeviceQueue& queue) {
+std::optional<ServiceFault> NetReceiveQueue::retire(DeviceQueue& queue, Nanoseconds) {
   for (; buffers_used_ > 0; --buffers_used_) {
     Buffer& buffer = buffers_.front();
     if (buffer.outcome != CopyOutcome::kOk) return fault(ServiceFault::kNotGranted);

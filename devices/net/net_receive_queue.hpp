@@ -38,7 +38,7 @@ class NetReceiveQueue final : public QueueService, private FrameListener {
             Nanoseconds now) override;
   std::optional<ServiceFault> start(Nanoseconds now) override;
   void deliver(const GuestRef& guest, CopyBatch& give) override;
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override;
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds now) override;
   bool has_work_in_flight() const override { return receiver_->has_work_in_flight(); }
   void abandon() override;
   std::optional<Nanoseconds> wants_turn_at() const override { return wake_at_; }

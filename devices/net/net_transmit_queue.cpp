@@ -54,7 +54,6 @@ void NetTransmitQueue::fetch_waiting(const GuestRef& guest, CopyBatch& fetch) {
 
 std::optional<ServiceFault> NetTransmitQueue::start(Nanoseconds now) {
   if (has_bad_buffer_) return ServiceFault::kBadRequest;
-  started_at_ = now;
   wake_at_.reset();
   segments_left_ = kSegmentsPerTurn;
   for (; started_ < fetched_; ++started_) {
@@ -98,7 +97,7 @@ bool NetTransmitQueue::start_frame(std::size_t index, Nanoseconds now) {
   return true;
 }
 
-std::optional<ServiceFault> NetTransmitQueue::retire(DeviceQueue& queue) {
+std::optional<ServiceFault> NetTransmitQueue::retire(DeviceQueue& queue, Nanoseconds now) {
   bool has_room_again = false;
   while (started_ > 0) {
     Frame& frame = frames_.front();
@@ -108,7 +107,7 @@ std::optional<ServiceFault> NetTransmitQueue::retire(DeviceQueue& queue) {
       if (*result == 0) {
         counters_.transmit.operations.add();
         counters_.transmit.bytes.add(frame.bytes.size() - kHeaderSize);
-        counters_.transmit.latency.add(started_at_ - frame.taken_at);
+        counters_.transmit.latency.add(now - frame.taken_at);
       } else {
         counters_.transmit_refused.add();
       }

@@ -30,7 +30,7 @@ class NetTransmitQueue final : public QueueService, private FrameListener {
             Nanoseconds now) override;
   std::optional<ServiceFault> start(Nanoseconds now) override;
   void deliver(const GuestRef&, CopyBatch&) override { is_in_turn_ = false; }
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override;
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds now) override;
   bool has_work_in_flight() const override { return transmitter_->has_work_in_flight(); }
   void abandon() override;
   std::optional<Nanoseconds> wants_turn_at() const override { return wake_at_; }
@@ -65,7 +65,6 @@ class NetTransmitQueue final : public QueueService, private FrameListener {
   std::uint32_t segments_left_ = 0;  // that this turn may still make
   bool is_in_turn_ = false;
   bool has_bad_buffer_ = false;
-  Nanoseconds started_at_ = 0;
   std::optional<Nanoseconds> wake_at_;
 };
 

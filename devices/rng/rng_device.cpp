@@ -56,7 +56,6 @@ class RngQueue final : public QueueService {
       got -= share;
       ++ready_;
     }
-    started_at_ = now;
     wake_at_.reset();
     if (ready_ < waiting_.size()) {
       wake_at_ = bucket_.is_limited() ? bucket_.next_token_at() : now + kRetryAfter;
@@ -70,12 +69,12 @@ class RngQueue final : public QueueService {
     }
   }
 
-  std::optional<ServiceFault> retire(DeviceQueue& queue) override {
+  std::optional<ServiceFault> retire(DeviceQueue& queue, Nanoseconds now) override {
     for (Request& request : std::span(waiting_).first(ready_)) {
       if (request.outcome != CopyOutcome::kOk) return ServiceFault::kNotGranted;
       counters_.operations.add();
       counters_.bytes.add(request.data.size());
-      counters_.latency.add(started_at_ - request.taken_at);
+      counters_.latency.add(now - request.taken_at);
       queue.complete(std::move(request.chain), static_cast<std::uint32_t>(request.data.size()));
     }
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(ready_));
@@ -111,7 +110,6 @@ class RngQueue final : public QueueService {
   EntropySource& source_;
   OperationCounters& counters_;
   TokenBucket bucket_;
-  Nanoseconds started_at_ = 0;
   std::vector<Request> waiting_;  // in the order they were taken; never grows past kMaxInFlight
   std::size_t ready_ = 0;         // the first of them that have their bytes
   std::optional<Nanoseconds> wake_at_;

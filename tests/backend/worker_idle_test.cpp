@@ -53,7 +53,9 @@ class IdleService final : public QueueService {
   void take(std::span<Chain>, const GuestRef&, CopyBatch&, Nanoseconds) override {}
   [[nodiscard]] std::optional<ServiceFault> start(Nanoseconds) override { return std::nullopt; }
   void deliver(const GuestRef&, CopyBatch&) override {}
-  [[nodiscard]] std::optional<ServiceFault> retire(DeviceQueue&) override { return std::nullopt; }
+  [[nodiscard]] std::optional<ServiceFault> retire(DeviceQueue&, Nanoseconds) override {
+    return std::nullopt;
+  }
   [[nodiscard]] bool has_work_in_flight() const override { return false; }
   [[nodiscard]] bool waits_for_storage() const override { return waits_; }
   void abandon() override {}

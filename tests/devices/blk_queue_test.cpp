@@ -418,6 +418,27 @@ TEST_P(BlkQueueTest, AFullDiskIsAnIoErrorAndCounted) {
   EXPECT_EQ(sink.errors, 1U);
 }
 
+// The disk is done within the turn, but that takes time too.
+TEST_P(BlkQueueTest, LatencyEndsWhenTheRequestIsGivenBack) {
+  start();
+  driver().chain().readable(header(wire::kTypeFlush)).writable(1).publish();
+  bench_.take(1000);
+  EXPECT_EQ(bench_.start(1000), std::nullopt);
+
+  EXPECT_EQ(bench_.finish(9000), std::nullopt);
+
+  class Sink final : public CounterSink {
+   public:
+    void operations(std::string_view name, const OperationCounters& counters) override {
+      if (name == "flush") latency += counters.latency.sum_ns();
+    }
+    void number(std::string_view, std::uint64_t) override {}
+    std::uint64_t latency = 0;
+  } sink;
+  device_->report(sink);
+  EXPECT_EQ(sink.latency, 8000U);
+}
+
 TEST_P(BlkQueueTest, WhatTheDiskCannotTakeNowIsTriedAgain) {
   start();
   disk_->refuse(1);

@@ -166,7 +166,7 @@ bool ConsoleBench::turn() {
   for (Served* served : ready) {
     served->service->deliver(GuestRef{}, served->pair.store);
     served->pair.store.run();
-    if (const auto fault = served->service->retire(served->pair.device)) fault_ = fault;
+    if (const auto fault = served->service->retire(served->pair.device, now_)) fault_ = fault;
     static_cast<void>(served->pair.device.publish());
   }
   return true;

@@ -168,7 +168,7 @@ class CoreQueues final : public QueueHost, public QueueWaker {
     if (served.service->start(now)) return true;
     served.service->deliver(kGuest, give);
     give.run();
-    const auto fault = served.service->retire(*served.queue);
+    const auto fault = served.service->retire(*served.queue, now);
     static_cast<void>(served.queue->publish());
     static_cast<void>(served.queue->enable_notifications());
     if (fault) return true;

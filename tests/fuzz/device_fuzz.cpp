@@ -302,7 +302,7 @@ class Queue final : public QueueWaker {
     io.reap(64);
     service_->deliver(kGuest, give_);
     give_.run();
-    const auto fault = service_->retire(*device_);
+    const auto fault = service_->retire(*device_, now);
     static_cast<void>(device_->publish());
     static_cast<void>(device_->enable_notifications());
     static_cast<void>(service_->wants_turn_at());

@@ -35,10 +35,10 @@ class ServiceBench {
   }
   std::optional<ServiceFault> start(Nanoseconds now = 0) { return service_->start(now); }
   /// Copies out, completes and publishes what is finished.
-  std::optional<ServiceFault> finish() {
+  std::optional<ServiceFault> finish(Nanoseconds now = 0) {
     service_->deliver(kGuest, queues.store);
     queues.store.run();
-    const auto fault = service_->retire(queues.device);
+    const auto fault = service_->retire(queues.device, now);
     static_cast<void>(queues.device.publish());
     return fault;
   }
@@ -46,7 +46,7 @@ class ServiceBench {
   std::optional<ServiceFault> turn(Nanoseconds now = 0) {
     take(now);
     if (const auto fault = start(now)) return fault;
-    return finish();
+    return finish(now);
   }
   void abandon() {
     if (service_ == nullptr) return;
