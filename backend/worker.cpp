@@ -339,8 +339,8 @@ void Worker::obey_bind(ServedQueue& queue, Binding& binding) {
 void Worker::read_events() {
   has_more_events_ = false;
   for (std::size_t i = 0; i < kEventsPerTurn; ++i) {
-    // Nobody else can have an event: finding that out would cost a system call.
-    if (listening_ports_ == 0) return;
+    // Always to the end: the kernel wakes nobody for an event that joins others which were not
+    // read, and a port that was closed leaves its own behind.
     const auto pending = events_.next_pending();
     if (!pending) {
       // The control thread ends the daemon: queues of this worker would hang in silence.
@@ -354,7 +354,7 @@ void Worker::read_events() {
     ServedQueue* queue = number < by_port_.size() ? by_port_[number] : nullptr;
     if (queue == nullptr) continue;  // closed meanwhile
     queue->counters.kicks.fetch_add(1, std::memory_order_relaxed);
-    if (!std::exchange(queue->needs_unmask, true)) --listening_ports_;
+    queue->needs_unmask = true;
     make_ready(*queue);
   }
   // The poll tells of new events only, so what is left must be remembered.
@@ -364,12 +364,10 @@ void Worker::read_events() {
 void Worker::set_port(ServedQueue& queue, xen::Port port) {
   if (queue.port.is_open()) {
     by_port_[static_cast<std::size_t>(queue.port.local())] = nullptr;
-    if (!queue.needs_unmask) --listening_ports_;
   }
   queue.port = std::move(port);
   queue.needs_unmask = false;
   if (!queue.port.is_open()) return;
-  ++listening_ports_;
   const auto number = static_cast<std::size_t>(queue.port.local());
   if (by_port_.size() <= number) by_port_.resize(number + 1);
   by_port_[number] = &queue;
@@ -379,7 +377,6 @@ void Worker::listen_again(ServedQueue& queue) {
   // A port stays masked until its queue is drained, so a storm of kicks costs one event a turn.
   if (!std::exchange(queue.needs_unmask, false)) return;
   static_cast<void>(queue.port.unmask());
-  ++listening_ports_;
 }
 
 void Worker::make_ready(ServedQueue& queue) {

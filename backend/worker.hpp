@@ -180,7 +180,6 @@ class Worker {
   std::vector<ServedQueue*> hot_;      // had work lately, and are asked for no notification
   std::vector<ServedQueue*> timed_;    // those that want a turn at some time
   std::vector<ServedQueue*> by_port_;  // index: local port
-  std::size_t listening_ports_ = 0;    // of those, the ones that may have an event
   PollPolicy polling_;
   const Nanoseconds hot_for_;
   Nanoseconds turn_at_ = 0;
