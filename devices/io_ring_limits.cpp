@@ -42,9 +42,8 @@ constexpr std::array kOperations{
 // What may still be registered: memory, in the table that the ring was made with.
 constexpr std::array<unsigned, 1> kRegistrations{IORING_REGISTER_BUFFERS_UPDATE};
 
-constexpr std::uint8_t kFlags = IOSQE_FIXED_FILE | IOSQE_IO_DRAIN | IOSQE_IO_LINK |
-                                IOSQE_IO_HARDLINK | IOSQE_ASYNC | IOSQE_BUFFER_SELECT |
-                                IOSQE_CQE_SKIP_SUCCESS;
+constexpr std::uint8_t kFlags = IOSQE_IO_DRAIN | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC |
+                                IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
 
 io_uring_restriction make(std::uint16_t kind, unsigned value) {
   io_uring_restriction restriction{};

@@ -12,9 +12,11 @@ void FixedMemory::look() {
   // By powers of two, so that growing use does not mean pinning over and over. Also what was
   // refused is asked for again only when it has become more.
   tried_ = std::min(std::bit_ceil(used_), pool_.size());
+  const auto larger = buffers_.add(pool_.first(tried_));
+  if (!larger) return;
   release();
-  number_ = buffers_.add(pool_.first(tried_));
-  if (number_) fixed_ = tried_;
+  number_ = larger;
+  fixed_ = tried_;
 }
 
 void FixedMemory::release() {

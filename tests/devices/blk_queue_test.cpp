@@ -55,6 +55,25 @@ class BlkQueueTest : public ::testing::TestWithParam<RingOptions> {
     return used ? static_cast<std::uint8_t>(used->data.back()) : 0xff;
   }
 
+  /// What all queues together have counted of one operation.
+  class Counted final : public CounterSink {
+   public:
+    Counted(const BlkDevice& device, std::string_view operation) : operation_(operation) {
+      device.report(*this);
+    }
+    void operations(std::string_view name, const OperationCounters& counters) override {
+      if (name != operation_) return;
+      errors += counters.errors.value();
+      latency_ns += counters.latency.sum_ns();
+    }
+    void number(std::string_view, std::uint64_t) override {}
+    std::uint64_t errors = 0;
+    std::uint64_t latency_ns = 0;
+
+   private:
+    std::string_view operation_;
+  };
+
   static RingOptions larger(RingOptions ring) {
     ring.size = 16;
     return ring;
@@ -406,16 +425,7 @@ TEST_P(BlkQueueTest, AFullDiskIsAnIoErrorAndCounted) {
   EXPECT_EQ(bench_.turn(), std::nullopt);
   EXPECT_EQ(next_status(), wire::kStatusIoError);
 
-  class Sink final : public CounterSink {
-   public:
-    void operations(std::string_view name, const OperationCounters& counters) override {
-      if (name == "write") errors += counters.errors.value();
-    }
-    void number(std::string_view, std::uint64_t) override {}
-    std::uint64_t errors = 0;
-  } sink;
-  device_->report(sink);
-  EXPECT_EQ(sink.errors, 1U);
+  EXPECT_EQ(Counted(*device_, "write").errors, 1U);
 }
 
 // The disk is done within the turn, but that takes time too.
@@ -427,16 +437,7 @@ TEST_P(BlkQueueTest, LatencyEndsWhenTheRequestIsGivenBack) {
 
   EXPECT_EQ(bench_.finish(9000), std::nullopt);
 
-  class Sink final : public CounterSink {
-   public:
-    void operations(std::string_view name, const OperationCounters& counters) override {
-      if (name == "flush") latency += counters.latency.sum_ns();
-    }
-    void number(std::string_view, std::uint64_t) override {}
-    std::uint64_t latency = 0;
-  } sink;
-  device_->report(sink);
-  EXPECT_EQ(sink.latency, 8000U);
+  EXPECT_EQ(Counted(*device_, "flush").latency_ns, 8000U);
 }
 
 TEST_P(BlkQueueTest, WhatTheDiskCannotTakeNowIsTriedAgain) {

@@ -58,6 +58,17 @@ TEST_F(FixedMemoryTest, ItGrowsWithUseAndNeverBeyondThePool) {
   EXPECT_EQ(io_->buffers().count(), 1U);
 }
 
+TEST_F(FixedMemoryTest, WhatItHasItKeepsWhenMoreIsRefused) {
+  use(FixedMemory::kLookEvery, 2);
+  while (io_->buffers().add(pool_.memory().first(kPage))) {
+  }
+
+  use(FixedMemory::kLookEvery, 5);
+
+  EXPECT_EQ(fixed_.size(), 4 * kPage);
+  EXPECT_TRUE(number_of(0).has_value());
+}
+
 TEST_F(FixedMemoryTest, ItStaysAsItIsWhileUseDoes) {
   use(FixedMemory::kLookEvery, 3);
   use(3 * FixedMemory::kLookEvery, 1);
