@@ -51,7 +51,8 @@ class EventChannels {
   /// All ports are closed by now; a port left open is our bug and ends the process.
   ~EventChannels();
 
-  /// Readable while a port is pending. Owned by the library: never close it, never read it.
+  /// Readable while a port is pending, and a waiter for changes (EPOLLET) is told only of the
+  /// first: it has to take all of them. Owned by the library: never close it, never read it.
   [[nodiscard]] int fd() const;
 
   /// Binds to a port that the peer keeps unbound for us. The bind itself raises one event.

@@ -1,11 +1,14 @@
-// Whether a worker without anything to do looks at its queues or sleeps.
+// What a worker without anything to do does: it looks at its queues or sleeps, and hears when it is
+// called.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <semaphore>
+#include <thread>
 #include <vector>
 
 #include "backend/worker.hpp"
@@ -92,6 +95,10 @@ class WorkerIdleTest : public ::testing::Test {
     for (QuietRing* ring : rings_) ASSERT_TRUE(ring->asked.try_acquire_for(kDeadline));
   }
 
+  static xen::RemotePort remote(const xen::Port& port) {
+    return xen::RemotePort{static_cast<std::uint32_t>(port.local())};
+  }
+
   void TearDown() override {
     if (worker_ == nullptr) return;
     for (const auto& queue : queues_) worker_->remove(*queue);
@@ -142,6 +149,56 @@ TEST_F(WorkerIdleTest, OneGuestThatMayGoOnKeepsItLooking) {
   run();
 
   EXPECT_GT(rings_[1]->looks_before_asking, 0);
+}
+
+/// Offers ports to domain 0 and fires them.
+class PortsOfAGuest {
+ public:
+  PortsOfAGuest(mock::MockXen& xen, std::uint16_t domid) : domain_{domid} {
+    xen.create_domain(domid);
+    const auto in_guest = xen.as_domain(domid);
+    auto opened = xen::EventChannels::open();
+    EXPECT_TRUE(opened.has_value());
+    ports_.emplace(std::move(*opened));
+  }
+
+  xen::DomainId domain() const { return domain_; }
+  xen::Port offer() { return ports_->alloc_unbound(xen::DomainId{0}).value(); }
+  void fire(const xen::Port& port) { EXPECT_TRUE(port.notify().has_value()); }
+
+ private:
+  xen::DomainId domain_;
+  std::optional<xen::EventChannels> ports_;
+};
+
+// What the kernel keeps of a port that was closed keeps the events of all others from waking the
+// worker until it is read.
+TEST_F(WorkerIdleTest, HearsOneGuestAfterAnotherPlayedWithItsPorts) {
+  constexpr int kRounds = 500;
+  PortsOfAGuest player(xen_, 3);
+  PortsOfAGuest bystander(xen_, 4);
+  add(true);
+  add(true);
+  queues_[0]->guest.domain = player.domain();
+  queues_[1]->guest.domain = bystander.domain();
+  run();
+
+  for (int i = 0; i < kRounds; ++i) {
+    const xen::Port port = player.offer();
+    ASSERT_TRUE(worker_->bind_port(*queues_[0], remote(port)).has_value());
+    std::jthread firing([&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) player.fire(port);
+    });
+    worker_->unbind_port(*queues_[0]);
+  }
+
+  const xen::Port port = bystander.offer();
+  ASSERT_TRUE(worker_->bind_port(*queues_[1], remote(port)).has_value());
+  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+  while (queues_[1]->counters.kicks == 0) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the worker is deaf";
+    std::this_thread::yield();
+  }
 }
 
 }  // namespace

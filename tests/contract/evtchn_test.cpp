@@ -1,6 +1,8 @@
 // Event channels: how ports are offered, bound, kicked, masked and lost.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <set>
@@ -11,6 +13,30 @@
 
 namespace vmsg::contract {
 namespace {
+
+/// Waits for changes of a handle only, as an event loop does.
+class EdgeWaiter {
+ public:
+  explicit EdgeWaiter(const Ports& ports) : epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    EXPECT_EQ(epoll_ctl(epoll_, EPOLL_CTL_ADD, xenevtchn_fd(ports.raw()), &event), 0);
+  }
+  ~EdgeWaiter() { close(epoll_); }
+  EdgeWaiter(const EdgeWaiter&) = delete;
+  EdgeWaiter& operator=(const EdgeWaiter&) = delete;
+
+  bool is_woken() { return wait(static_cast<int>(kPatience.count())); }
+  bool was_woken_so_far() { return wait(0); }
+
+ private:
+  bool wait(int timeout_ms) const {
+    epoll_event event{};
+    return epoll_wait(epoll_, &event, 1, timeout_ms) == 1;
+  }
+
+  int epoll_;
+};
 
 class EvtchnContract : public ContractTest {
  protected:
@@ -155,6 +181,40 @@ TEST_F(EvtchnContract, AMaskedPortDoesNotHoldUpTheOthersOfItsHandle) {
 
   EXPECT_EQ(ports.next_event(), other.ours);
   EXPECT_FALSE(ports.readable());
+}
+
+TEST_F(EvtchnContract, AWaiterForChangesIsWokenOnlyByAnEventAfterAllWereRead) {
+  const Channel first = connect();
+  const Channel second = connect();
+  EdgeWaiter waiter(ports);
+
+  guest_kicks(first);
+  EXPECT_TRUE(waiter.is_woken());
+  guest_kicks(second);
+  guest().must("ping");
+  EXPECT_FALSE(waiter.was_woken_so_far());
+
+  EXPECT_EQ(ports.next_event(), first.ours);
+  EXPECT_EQ(ports.next_event(), second.ours);
+  EXPECT_EQ(ports.unmask(second.ours), 0);
+  guest_kicks(second);
+  EXPECT_TRUE(waiter.is_woken());
+}
+
+TEST_F(EvtchnContract, AnUnreadEventOfAClosedPortKeepsTheOthersFromWakingAWaiterForChanges) {
+  const Channel closed = connect();
+  const Channel other = connect();
+  EdgeWaiter waiter(ports);
+  guest_kicks(closed);
+  ASSERT_TRUE(waiter.is_woken());
+  ASSERT_EQ(ports.unbind(closed.ours), 0);
+
+  guest_kicks(other);
+  guest().must("ping");
+
+  EXPECT_FALSE(waiter.was_woken_so_far());
+  EXPECT_EQ(ports.next_event(), closed.ours);
+  EXPECT_EQ(ports.next_event(), other.ours);
 }
 
 TEST_F(EvtchnContract, AnEventGoesToTheHandleThatBoundThePort) {

@@ -166,7 +166,9 @@ void EventChannels::handle_gone(Handle& handle) {
   if (slot >= kMaxDomains || port >= kMaxPorts) return;
   const Port target =
       Port::unpack(segment_.domains[slot].ports[port].load(std::memory_order_acquire));
-  if (target.state != PortState::kFree && !target.enabled) wake(target.owner, port);
+  if (target.state == PortState::kFree) return;
+  if (!target.enabled) wake(target.owner, port);
+  if (const auto queue = queue_of(target.owner)) finish_ring(*queue);
 }
 
 void EventChannels::close_port(std::uint16_t domid, std::uint32_t port) {
@@ -219,11 +221,16 @@ void EventChannels::raise(std::atomic<std::uint64_t>& word, std::uint32_t port) 
 }
 
 void EventChannels::wake(std::uint32_t owner, std::uint32_t port) {
-  Handle* const handle = handles_.find(owner);
-  if (handle == nullptr || !handle->wake) return;
-  // The pipe has room for more ports than a handle can have; a full one means that the owner never
-  // reads, and then it does not miss this either.
-  [[maybe_unused]] const ssize_t written = ::write(handle->wake.get(), &port, sizeof(port));
+  if (const auto queue = queue_of(owner)) post(*queue, port);
+}
+
+std::optional<EventQueue> EventChannels::queue_of(std::uint32_t owner) {
+  const Handle* const handle = handles_.find(owner);
+  if (handle == nullptr || !handle->bell) return std::nullopt;
+  return EventQueue{.numbers = handle->numbers.get(),
+                    .bell = handle->bell.get(),
+                    .state = &segment_.handles[handle->slot].bell,
+                    .owner = owner};
 }
 
 std::vector<std::string> EventChannels::held(std::uint16_t domid) const {

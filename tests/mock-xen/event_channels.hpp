@@ -6,9 +6,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "tests/mock-xen/event_queue.hpp"
 #include "tests/mock-xen/handles.hpp"
 #include "tests/mock-xen/segment.hpp"
 #include "transport/result.hpp"
@@ -57,6 +59,7 @@ class EventChannels {
   void close_port(std::uint16_t domid, std::uint32_t port);
   void raise(std::atomic<std::uint64_t>& word, std::uint32_t port);
   void wake(std::uint32_t owner, std::uint32_t port);
+  std::optional<EventQueue> queue_of(std::uint32_t owner);
   std::atomic<std::uint64_t>* find_word(std::uint16_t domid, std::uint32_t port);
 
   Segment& segment_;

@@ -1,8 +1,7 @@
 // libxenevtchn of the mock: Xen's own C interface, xenevtchn.h.
 //
-// Set-up calls go to the broker. A notify finds the peer's port in the shared segment, and its
-// owner by the pipe that the owner reads: as with the real device, reading that descriptor gives
-// port numbers.
+// Set-up calls go to the broker. A notify finds the peer's port in the shared segment, and posts
+// its number to the owner's event queue (event_queue.hpp).
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -19,26 +18,35 @@ extern "C" {
 
 #include "tests/mock-xen/client.hpp"
 #include "tests/mock-xen/event_bits.hpp"
+#include "tests/mock-xen/event_queue.hpp"
+#include "tests/mock-xen/event_reader.hpp"
 #include "tests/mock-xen/segment.hpp"
 #include "tests/mock-xen/unique_fd.hpp"
 
 using namespace vmsg::mock;
 
+namespace {
+
+struct PeerQueue {
+  UniqueFd numbers;
+  UniqueFd bell;
+  EventQueue queue;
+};
+
+}  // namespace
+
 // The C header names the type; what is in it is the library's affair.
 // NOLINTNEXTLINE(readability-identifier-naming)
 struct xenevtchn_handle {
   std::unique_ptr<Client> client;
-  UniqueFd events;
+  EventReader events;
   /// One request at a time on the connection, and one notify at a time in the handle's slot.
   std::mutex mutex;
-  /// Handle id -> the pipe that wakes it. A peer that rebinds has a new id.
-  std::map<std::uint32_t, UniqueFd> wakers;
+  /// The queues of the handles that we notify, by their ids. A peer that rebinds has a new one.
+  std::map<std::uint32_t, PeerQueue> peers;
 };
 
 namespace {
-
-/// Pipes of handles that are gone are thrown away with the rest when there are this many.
-constexpr std::size_t kMaxWakers = 256;
 
 int fail(int error) {
   errno = error;
@@ -65,18 +73,35 @@ int request(xenevtchn_handle& handle, const Request& request) {
   return static_cast<int>(reply.value);
 }
 
-/// -1 when the owner is gone.
-int find_waker(xenevtchn_handle& handle, std::uint32_t owner) {
-  const auto at = handle.wakers.find(owner);
-  if (at != handle.wakers.end()) return at->second.get();
-  Request request{.op = Op::kWakeFd};
+bool ask_for_queue(Client& client, Op op, std::uint32_t owner, Reply& reply, UniqueFd& fd) {
+  Request request{.op = op};
   request.id = owner;
+  int received = -1;
+  if (!client.call(request, nullptr, reply, nullptr, 0, &received)) return false;
+  fd.reset(received);
+  return static_cast<bool>(fd);
+}
+
+bool ask_for_queue(Client& client, std::uint32_t owner, PeerQueue& peer) {
   Reply reply;
-  int fd = -1;
-  if (!handle.client->call(request, nullptr, reply, nullptr, 0, &fd) || fd < 0) return -1;
-  if (handle.wakers.size() >= kMaxWakers) handle.wakers.clear();
-  handle.wakers[owner].reset(fd);
-  return fd;
+  if (!ask_for_queue(client, Op::kEventNumbers, owner, reply, peer.numbers)) return false;
+  if (!ask_for_queue(client, Op::kEventBell, owner, reply, peer.bell)) return false;
+  if (reply.value >= kMaxHandles) return false;
+  peer.queue = {.numbers = peer.numbers.get(),
+                .bell = peer.bell.get(),
+                .state = &client.segment().handles[reply.value].bell,
+                .owner = owner};
+  return true;
+}
+
+/// Null when the owner is gone.
+const EventQueue* find_queue(xenevtchn_handle& handle, std::uint32_t owner) {
+  const auto at = handle.peers.find(owner);
+  if (at != handle.peers.end()) return &at->second.queue;
+  PeerQueue peer;
+  if (!ask_for_queue(*handle.client, owner, peer)) return nullptr;
+  std::erase_if(handle.peers, [](const auto& known) { return !known.second.queue.is_open(); });
+  return &handle.peers.insert_or_assign(owner, std::move(peer)).first->second.queue;
 }
 
 /// Raises an event at the other end of `port`. Whatever goes wrong there is not the sender's to
@@ -98,17 +123,14 @@ void notify_peer(xenevtchn_handle& handle, const Port& port, EventSource source)
       return;
     }
     const std::lock_guard lock(handle.mutex);
-    const int waker = find_waker(handle, peer.owner);
-    if (waker < 0) return;
+    const EventQueue* const queue = find_queue(handle, peer.owner);
+    if (queue == nullptr) return;
     // ORDER: before the port is masked we say which one we mask, so that the broker can finish
     // what we started if this process is killed before the write (EventChannels::handle_gone).
     slot.notifying.store(hazard_of(segment.slot_of(*area), port.remote_port),
                          std::memory_order_seq_cst);
     const bool done = try_raise(word, seen, raised);
-    if (done && raised == Raised::kMustWake) {
-      const evtchn_port_t number = port.remote_port;
-      [[maybe_unused]] const ssize_t written = ::write(waker, &number, sizeof(number));
-    }
+    if (done && raised == Raised::kMustWake) post(*queue, port.remote_port);
     slot.notifying.store(0, std::memory_order_release);
     if (done) return;
   }
@@ -131,9 +153,17 @@ xenevtchn_handle* xenevtchn_open(xentoollog_logger* logger, unsigned int flags) 
     errno = ENOMEM;
     return nullptr;
   }
-  handle->events.reset(client->take_extra_fd());
+  UniqueFd bell(client->take_extra_fd());
+  if ((flags & XENEVTCHN_NO_CLOEXEC) != 0) ::fcntl(bell.get(), F_SETFD, 0);
+  Reply reply;
+  UniqueFd numbers;
+  if (!ask_for_queue(*client, Op::kEventNumbers, client->handle_id(), reply, numbers)) {
+    return nullptr;
+  }
+  handle->events =
+      EventReader(std::move(numbers), std::move(bell),
+                  client->segment().handles[client->handle_slot()].bell, client->handle_id());
   handle->client = std::move(client);
-  if ((flags & XENEVTCHN_NO_CLOEXEC) != 0) ::fcntl(handle->events.get(), F_SETFD, 0);
   return handle.release();
 }
 
@@ -157,7 +187,7 @@ int xenevtchn_close(xenevtchn_handle* xce) {
   return error == 0 ? 0 : fail(error);
 }
 
-int xenevtchn_fd(xenevtchn_handle* xce) { return xce->events.get(); }
+int xenevtchn_fd(xenevtchn_handle* xce) { return xce->events.fd(); }
 
 int xenevtchn_notify(xenevtchn_handle* xce, evtchn_port_t port) {
   if (const int error = xce->client->injected(Call::kXenevtchnNotify); error != 0) {
@@ -215,8 +245,9 @@ xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* xce) {
   if (const int error = xce->client->injected(Call::kXenevtchnPending); error != 0) {
     return fail(error);
   }
+  xce->client->count(Counter::kPendings);
   evtchn_port_t port = 0;
-  if (::read(xce->events.get(), &port, sizeof(port)) != sizeof(port)) return -1;
+  if (!xce->events.next(port)) return -1;
   // ORDER: acquire, pairs with try_raise(): what the sender wrote before it notified is seen.
   if (port < kMaxPorts) {
     static_cast<void>(own_area(*xce).ports[port].load(std::memory_order_acquire));
@@ -233,8 +264,7 @@ int xenevtchn_unmask(xenevtchn_handle* xce, evtchn_port_t port) {
   // Like the driver, silent about a port that is not this handle's.
   if (port >= kMaxPorts) return 0;
   if (!unmask(own_area(*xce).ports[port], xce->client->handle_id())) return 0;
-  const bool written = ::write(xce->events.get(), &port, sizeof(port)) == sizeof(port);
-  return written ? 0 : -1;
+  return post(xce->events.queue(), port) ? 0 : -1;
 }
 
 int xenevtchn_restrict(xenevtchn_handle* xce, domid_t domid) {

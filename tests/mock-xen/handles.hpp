@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 
+#include "tests/mock-xen/event_queue.hpp"
 #include "tests/mock-xen/protocol.hpp"
 #include "tests/mock-xen/segment.hpp"
 #include "tests/mock-xen/unique_fd.hpp"
@@ -18,9 +19,10 @@ struct Handle {
   Service service = Service::kEvtchn;
   std::uint16_t domid = 0;
   std::uint32_t pid = 0;
-  /// Event channels: what fires a port writes its number here. Non-blocking, and open for reading
-  /// too, so that a writer never meets a pipe without readers.
-  UniqueFd wake;
+  /// Event channels: the two descriptors of the event queue. The pipe of numbers never blocks, and
+  /// is open for reading too, so that a writer never meets a pipe without readers.
+  UniqueFd numbers;
+  UniqueFd bell;
   std::uint32_t restricted_to = kUnrestricted;
   /// Closed by the program while mappings made with it were alive: the kernel keeps those.
   bool closed = false;
@@ -41,6 +43,7 @@ class Handles {
     handle.service = service;
     handle.domid = domid;
     handle.pid = pid;
+    segment_.handles[next_slot_].bell.store(quiet_bell(next_id_), std::memory_order_release);
     taken_[next_slot_] = true;
     next_id_ = (next_id_ + 1) & kIdMask;
     next_slot_ = (next_slot_ + 1) % kMaxHandles;
@@ -58,6 +61,7 @@ class Handles {
     HandleSlot& slot = segment_.handles[at->second.slot];
     for (auto& hazard : slot.hazards) hazard.store(0, std::memory_order_release);
     slot.notifying.store(0, std::memory_order_release);
+    slot.bell.store(0, std::memory_order_release);
     taken_[at->second.slot] = false;
     handles_.erase(at);
   }

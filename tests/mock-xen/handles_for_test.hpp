@@ -2,9 +2,9 @@
 // tests of the mock. The tests call Xen's C functions themselves; only opening and closing is here.
 #pragma once
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 
 #include <cstdint>
 #include <cstring>
@@ -19,6 +19,7 @@ extern "C" {
 #include <xengnttab.h>
 }
 
+#include "tests/mock-xen/event_queue.hpp"
 #include "tests/mock-xen/mock_xen.hpp"
 
 namespace vmsg::mock {
@@ -35,15 +36,16 @@ using Evtchn = std::unique_ptr<xenevtchn_handle, Closer<xenevtchn_close>>;
 using Gnttab = std::unique_ptr<xengnttab_handle, Closer<xengnttab_close>>;
 using Gntshr = std::unique_ptr<xengntshr_handle, Closer<xengntshr_close>>;
 
-inline bool is_readable(int fd) {
-  pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
-  return ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLIN) != 0;
-}
-
 /// The ports that have fired, in order; never waits.
 inline std::vector<int> fired(xenevtchn_handle* handle) {
+  const int fd = xenevtchn_fd(handle);
+  const int flags = ::fcntl(fd, F_GETFL);
+  ::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
   std::vector<int> ports;
-  while (is_readable(xenevtchn_fd(handle))) ports.push_back(xenevtchn_pending(handle));
+  for (int port = xenevtchn_pending(handle); port >= 0; port = xenevtchn_pending(handle)) {
+    ports.push_back(port);
+  }
+  ::fcntl(fd, F_SETFL, flags);
   return ports;
 }
 

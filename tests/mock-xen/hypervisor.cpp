@@ -2,6 +2,7 @@
 #include "tests/mock-xen/hypervisor.hpp"
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,25 +14,18 @@
 namespace vmsg::mock {
 namespace {
 
-/// Two descriptors of one new pipe, both open for reading and writing, with file flags of their
-/// own: the program may make its one non-blocking, ours always is.
-struct WakePipe {
-  UniqueFd for_client;
-  UniqueFd for_wakers;
-};
-
 UniqueFd reopen(int fd, int flags) {
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   return UniqueFd(::open(path.c_str(), flags | O_CLOEXEC));
 }
 
-WakePipe make_wake_pipe() {
+/// One descriptor of a new pipe, for reading and writing.
+UniqueFd make_pipe_of_numbers() {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return {};
   const UniqueFd read_end(ends[0]);
   const UniqueFd write_end(ends[1]);
-  return {.for_client = reopen(read_end.get(), O_RDWR),
-          .for_wakers = reopen(read_end.get(), O_RDWR | O_NONBLOCK)};
+  return reopen(read_end.get(), O_RDWR | O_NONBLOCK);
 }
 
 const char* service_name(Service service) {
@@ -53,7 +47,8 @@ bool belongs_to(Op op, Service service) {
     case Op::kBindInterdomain:
     case Op::kUnbind:
     case Op::kRestrict:
-    case Op::kWakeFd:
+    case Op::kEventNumbers:
+    case Op::kEventBell:
       return service == Service::kEvtchn;
     case Op::kDomainMemory:
     case Op::kMap:
@@ -186,15 +181,16 @@ Hypervisor::Opened Hypervisor::open_handle(Service service, std::uint32_t domid,
     return opened;
   }
   const auto id = static_cast<std::uint16_t>(domid);
-  UniqueFd wake;
+  UniqueFd numbers;
+  UniqueFd bell;
   if (service == Service::kEvtchn) {
-    WakePipe pipe = make_wake_pipe();
-    if (!pipe.for_client || !pipe.for_wakers) {
+    numbers = make_pipe_of_numbers();
+    if (numbers) bell.reset(::eventfd(0, EFD_CLOEXEC));
+    if (bell) opened.fd.reset(::fcntl(bell.get(), F_DUPFD_CLOEXEC, 0));
+    if (!opened.fd) {
       opened.error = errno;
       return opened;
     }
-    opened.fd = std::move(pipe.for_client);
-    wake = std::move(pipe.for_wakers);
   } else if (service == Service::kGntshr) {
     opened.fd = reopen(grants_.memory(id, true), O_RDWR);
   }
@@ -203,7 +199,8 @@ Hypervisor::Opened Hypervisor::open_handle(Service service, std::uint32_t domid,
     opened.error = ENFILE;
     return opened;
   }
-  opened.handle->wake = std::move(wake);
+  opened.handle->numbers = std::move(numbers);
+  opened.handle->bell = std::move(bell);
   return opened;
 }
 
@@ -246,12 +243,15 @@ Hypervisor::Answer Hypervisor::serve(Handle& handle, const Request& request,
     case Op::kRestrict:
       answer.reply.error = events_.restrict_to(handle, request.domid);
       break;
-    case Op::kWakeFd: {
+    case Op::kEventNumbers:
+    case Op::kEventBell: {
       const Handle* const owner = handles_.find(static_cast<std::uint32_t>(request.id));
-      if (owner == nullptr || !owner->wake) {
+      if (owner == nullptr || !owner->bell) {
         answer.reply.error = ESRCH;
       } else {
-        answer.fd = owner->wake.get();
+        const bool numbers = request.op == Op::kEventNumbers;
+        answer.fd = numbers ? owner->numbers.get() : owner->bell.get();
+        answer.reply.value = owner->slot;
       }
       break;
     }

@@ -2,14 +2,18 @@
 // without a broker, with the shared segment as the dead client would have left it.
 #include "tests/mock-xen/hypervisor.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "tests/mock-xen/event_bits.hpp"
+#include "tests/mock-xen/event_reader.hpp"
+#include "tests/mock-xen/handles_for_test.hpp"
 
 namespace vmsg::mock {
 namespace {
@@ -36,34 +40,60 @@ class DeadClient : public testing::Test {
     return hypervisor->segment().find_domain(domid)->ports[port];
   }
 
+  /// What a client that polls the handle finds.
+  std::vector<std::uint32_t> take_events(const Handle& handle) {
+    ::fcntl(handle.bell.get(), F_SETFL, O_NONBLOCK);
+    EventReader reader(UniqueFd(::dup(handle.numbers.get())), UniqueFd(::dup(handle.bell.get())),
+                       hypervisor->segment().handles[handle.slot].bell, handle.id);
+    std::vector<std::uint32_t> ports;
+    std::uint32_t port = 0;
+    while (is_readable(reader.fd()) && reader.next(port)) ports.push_back(port);
+    return ports;
+  }
+
   std::unique_ptr<Hypervisor> hypervisor;
 };
 
-/// What waits in an event-channel handle's pipe.
-std::vector<std::uint32_t> take_events(const UniqueFd& pipe) {
-  std::array<std::uint32_t, 16> ports{};
-  const ssize_t size = ::read(pipe.get(), ports.data(), sizeof(ports));
-  if (size <= 0) return {};
-  return {ports.begin(), ports.begin() + size / static_cast<ssize_t>(sizeof(std::uint32_t))};
-}
+/// A backend that fires the guest's port and dies in the middle of it.
+class DeadNotifier : public DeadClient {
+ protected:
+  DeadNotifier() {
+    offered = ask(*guest.handle, {.op = Op::kBindUnbound, .domid = 0}).value;
+    ask(*backend.handle, {.op = Op::kBindInterdomain, .domid = kGuest, .port = offered});
+    Segment& segment = hypervisor->segment();
+    segment.handles[backend.handle->slot].notifying =
+        hazard_of(segment.slot_of(*segment.find_domain(kGuest)), offered);
+    std::uint64_t seen = port_word(kGuest, offered).load();
+    Raised raised = Raised::kDropped;
+    EXPECT_TRUE(try_raise(port_word(kGuest, offered), seen, raised));
+    EXPECT_EQ(raised, Raised::kMustWake);
+  }
 
-TEST_F(DeadClient, ANotifyThatWasCutShortIsFinished) {
+  void die() { hypervisor->close_handle(backend.handle->id); }
+
   Hypervisor::Opened guest = open(Service::kEvtchn, kGuest);
   Hypervisor::Opened backend = open(Service::kEvtchn, 0);
-  const std::uint32_t offered = ask(*guest.handle, {.op = Op::kBindUnbound, .domid = 0}).value;
-  ask(*backend.handle, {.op = Op::kBindInterdomain, .domid = kGuest, .port = offered});
-  // The backend has masked the guest's port and dies before it has written to the pipe.
-  Segment& segment = hypervisor->segment();
-  segment.handles[backend.handle->slot].notifying =
-      hazard_of(segment.slot_of(*segment.find_domain(kGuest)), offered);
-  std::uint64_t seen = port_word(kGuest, offered).load();
-  Raised raised = Raised::kDropped;
-  ASSERT_TRUE(try_raise(port_word(kGuest, offered), seen, raised));
-  ASSERT_EQ(raised, Raised::kMustWake);
+  std::uint32_t offered = 0;
+};
 
-  hypervisor->close_handle(backend.handle->id);
+TEST_F(DeadNotifier, WhatWasMaskedAndNotPostedIsPosted) {
+  die();
 
-  EXPECT_THAT(take_events(guest.fd), testing::ElementsAre(offered));
+  EXPECT_THAT(take_events(*guest.handle), testing::ElementsAre(offered));
+}
+
+TEST_F(DeadNotifier, WhatWasPostedAndHasNotRungRings) {
+  const Handle& handle = *guest.handle;
+  ASSERT_EQ(::write(handle.numbers.get(), &offered, sizeof(offered)), sizeof(offered));
+  hypervisor->segment().handles[handle.slot].bell = rung_bell(handle.id);
+  ASSERT_FALSE(is_readable(handle.bell.get()));
+
+  die();
+
+  EXPECT_THAT(take_events(handle), testing::Contains(offered));
+  EXPECT_TRUE(take_events(handle).empty());
+  EXPECT_EQ(hypervisor->segment().handles[handle.slot].bell, quiet_bell(handle.id))
+      << "the next one rings";
 }
 
 TEST_F(DeadClient, ACopyUnderWayKeepsThePageUntilTheCopierIsGone) {

@@ -27,8 +27,8 @@ struct Hello {
   std::uint32_t pid = 0;
 };
 
-/// Comes with the shared segment as a file descriptor; for an event-channel handle also with the
-/// pipe on which its fired ports arrive, for a granting handle with the domain's memory.
+/// Comes with the shared segment as a file descriptor; for an event-channel handle also with what
+/// it polls, the bell of its event queue; for a granting handle with the domain's memory.
 struct HelloReply {
   std::uint32_t magic = kHelloMagic;
   std::int32_t error = 0;  ///< errno; on error nothing else counts and no descriptor comes along
@@ -42,7 +42,8 @@ enum class Op : std::uint32_t {
   kBindInterdomain,
   kUnbind,
   kRestrict,
-  kWakeFd,        ///< id = a handle: the descriptor that wakes it
+  kEventNumbers,  ///< id = a handle: where ports are posted to it; answers with its slot
+  kEventBell,     ///< id = a handle: what rings for them
   kDomainMemory,  ///< the memory of a domain
   kMap,           ///< `count` GrantName follow; answers with the id of the mapping
   kUnmap,         ///< id = a mapping, already gone from the caller's address space

@@ -93,13 +93,15 @@ struct HandleSlot {
   std::array<std::atomic<std::uint64_t>, 2> hazards;
   /// The port (domain slot, port) that a notify is firing right now, as hazard_of() packs it.
   std::atomic<std::uint64_t> notifying;
-  std::uint64_t padding;
+  /// Of an event-channel handle: whether its bell has rung (event_queue.hpp).
+  std::atomic<std::uint64_t> bell;
 };
 
 // --- Counters -------------------------------------------------------------------------------
 
 enum class Counter : std::uint32_t {
   kNotifies,
+  kPendings,
   kEvents,
   kUnmasks,
   kBinds,
@@ -123,11 +125,10 @@ enum class Counter : std::uint32_t {
 inline constexpr std::size_t kCounterCount = static_cast<std::size_t>(Counter::kCount);
 
 inline constexpr std::array<std::string_view, kCounterCount> kCounterNames = {
-    "notifies",       "events",        "unmasks",           "binds",
-    "unbinds",        "map_calls",     "mapped_pages",      "unmap_calls",
-    "unmapped_pages", "copy_calls",    "copy_segments",     "copy_bytes",
-    "copy_failures",  "share_calls",   "shared_pages",      "unshare_calls",
-    "store_ops",      "watches_fired", "failures_injected",
+    "notifies",     "pendings",      "events",       "unmasks",       "binds",
+    "unbinds",      "map_calls",     "mapped_pages", "unmap_calls",   "unmapped_pages",
+    "copy_calls",   "copy_segments", "copy_bytes",   "copy_failures", "share_calls",
+    "shared_pages", "unshare_calls", "store_ops",    "watches_fired", "failures_injected",
 };
 
 // --- Failures -------------------------------------------------------------------------------
