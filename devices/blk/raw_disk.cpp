@@ -12,11 +12,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -35,6 +37,16 @@ std::string words(int error) {
 }
 
 constexpr std::uint32_t kMaxBlock = 65536;
+
+bool lock_within(std::chrono::milliseconds patience, int fd, int lock) {
+  constexpr std::chrono::milliseconds kStep{10};
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (flock(fd, lock | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(kStep);  // NO EVENT: flock() waits without a limit, or not at all
+  }
+  return true;
+}
 
 /// Whether the filesystem of `file` can zero ranges without deallocating them.
 bool can_zero_ranges(int file) {
@@ -188,7 +200,7 @@ Result<void, std::string> RawDisk::inspect(const RawDiskOptions& options) {
   is_block_device_ = S_ISBLK(status.st_mode);
   // Two guests that write to one image destroy it. Ends with the descriptor.
   const int lock = options.is_read_only ? LOCK_SH : LOCK_EX;
-  if (!options.is_shared && flock(fd_, lock | LOCK_NB) != 0) {
+  if (!options.is_shared && !lock_within(options.lock_patience, fd_, lock)) {
     return std::unexpected(
         std::string("in use by somebody else; shared=on allows that, and destroys most "
                     "filesystems when two write"));
