@@ -30,6 +30,19 @@ std::optional<unsigned> IoBuffers::add(std::span<std::byte> memory) {
 }
 
 void IoBuffers::remove(unsigned number) {
+  // The kernel looks a number up when the operation is submitted, not when it is prepared.
+  if (io_uring_sq_ready(&ring_) != 0) return leaving_.push_back(number);
+  empty(number);
+}
+
+void IoBuffers::empty_leaving() {
+  io_uring_submit(&ring_);
+  if (io_uring_sq_ready(&ring_) != 0) return;  // no room for more completions; next time
+  for (const unsigned number : leaving_) empty(number);
+  leaving_.clear();
+}
+
+void IoBuffers::empty(unsigned number) {
   // An entry that cannot be emptied is not used again; it goes with the ring.
   if (update(number, {})) free_.push_back(number);
 }

@@ -24,16 +24,25 @@ class IoBuffers {
   /// the ring's thread, once that is enabled.
   [[nodiscard]] std::optional<unsigned> add(std::span<std::byte> memory);
 
-  /// Operations under way keep the pages until they end.
+  /// Operations that were prepared with the number are submitted with it yet, and keep the pages
+  /// until they end.
   void remove(unsigned number);
+
+  /// Before the ring's thread sleeps: submits what is prepared if something removed waits for that.
+  void sweep() {
+    if (!leaving_.empty()) empty_leaving();
+  }
 
   [[nodiscard]] std::size_t count() const { return size_ - free_.size(); }
 
  private:
   bool update(unsigned number, iovec memory);
+  void empty(unsigned number);
+  void empty_leaving();
 
   io_uring& ring_;
   std::vector<unsigned> free_;
+  std::vector<unsigned> leaving_;
   std::size_t size_ = 0;
 };
 

@@ -94,6 +94,7 @@ bool IoRing::has_completions() const {
 
 void IoRing::submit_and_wait(std::optional<std::uint64_t> timeout_ns) {
   enable();
+  buffers_->sweep();
   if (!to_cancel_.empty()) {
     std::erase_if(to_cancel_, [this](IoCompletion* completion) { return try_cancel(*completion); });
     // What still found no room does so once completions were taken.

@@ -1,9 +1,12 @@
 // When the memory of a queue is kept at hand by the kernel, and how much of it.
 #include "devices/blk/fixed_memory.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <liburing.h>
 
 #include "devices/blk/data_pool.hpp"
+#include "devices/file_descriptor.hpp"
 #include "devices/io_ring.hpp"
 
 namespace vmsg::blk {
@@ -96,6 +99,31 @@ TEST_F(FixedMemoryTest, WhatWasRefusedIsAskedForAgainOnlyWhenItIsMore) {
   use(FixedMemory::kLookEvery, 1);
 
   EXPECT_EQ(fixed_.size(), 2 * kPage);
+}
+
+class Result final : public IoCompletion {
+ public:
+  void on_complete(std::int32_t result, bool) override { value = result; }
+  std::optional<std::int32_t> value;
+};
+
+// A queue grows what it has pinned while operations with the old number are still to be submitted.
+TEST(IoBuffers, APreparedOperationStillFindsTheMemoryThatIsRemoved) {
+  const auto io = IoRing::create(8).value();
+  DataPool pool(DataPool::kPageSize);
+  const FileDescriptor zeros(open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  const auto number = io->buffers().add(pool.memory());
+  ASSERT_TRUE(number.has_value());
+  Result read;
+  io_uring_prep_read_fixed(io->prepare(read), zeros.get(), pool.memory().data(),
+                           DataPool::kPageSize, 0, static_cast<int>(*number));
+
+  io->buffers().remove(*number);
+  io->submit_and_wait(std::nullopt);
+  io->reap(8);
+
+  EXPECT_EQ(read.value, static_cast<std::int32_t>(DataPool::kPageSize));
+  EXPECT_EQ(io->buffers().count(), 0U);
 }
 
 TEST(IoBuffers, WhatIsNoMemoryIsRefusedAndCostsNoRoom) {
