@@ -387,7 +387,7 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
   if (!made) {
     if (attached->is_leaving || is_removing_) return device_closed(number);
     devices_.erase(number);
-    refuse_device(number, made.error());
+    refuse_device(number, made.error().words);
     return step();
   }
   attached->device = std::move(*made);

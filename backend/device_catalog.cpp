@@ -14,32 +14,41 @@
 #include "devices/rng/rng_device.hpp"
 
 namespace vmsg {
+namespace {
 
-Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create(
+std::unexpected<OpenError> refused(std::string words) {
+  return std::unexpected(OpenError{.words = std::move(words)});
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ServedDevice>, OpenError> DeviceCatalog::create(
     std::string_view type, const DeviceParameters& parameters, const DeviceContext& context) {
   if (type == "blk") {
     const auto options = blk::parse_options(parameters);
-    if (!options) return std::unexpected(options.error());
+    if (!options) return refused(options.error());
     return blk::BlkDevice::open(*options);
   }
   if (type == "console") {
     const auto options = console::parse_options(parameters);
-    if (!options) return std::unexpected(options.error());
-    return console::ConsoleDevice::create(*options);
+    if (!options) return refused(options.error());
+    auto created = console::ConsoleDevice::create(*options);
+    if (!created) return refused(created.error());
+    return std::move(*created);
   }
   if (type == "net") return create_net(parameters, context);
   if (type == "rng") {
     const auto options = rng::parse_options(parameters);
-    if (!options) return std::unexpected(options.error());
+    if (!options) return refused(options.error());
     return std::make_unique<rng::RngDevice>(*options, entropy_);
   }
-  return std::unexpected(unknown_type(type));
+  return refused(unknown_type(type));
 }
 
-Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create_net(
+Result<std::unique_ptr<ServedDevice>, OpenError> DeviceCatalog::create_net(
     const DeviceParameters& parameters, const DeviceContext& context) {
   auto options = net::parse_options(parameters);
-  if (!options) return std::unexpected(options.error());
+  if (!options) return refused(options.error());
   // A guest has one bus as a rule; the names of the interfaces on it are short then.
   const std::string place =
       context.bus == 0 ? fmt::format("{}.{}", context.guest, context.number)
@@ -48,7 +57,7 @@ Result<std::unique_ptr<ServedDevice>, std::string> DeviceCatalog::create_net(
   auto host = options->socket.empty()
                   ? net::TapHost::open(*options, "vmsg" + place, background_, scripts_)
                   : net::StreamHost::open(*options);
-  if (!host) return std::unexpected(host.error());
+  if (!host) return refused(host.error());
   return std::make_unique<net::NetDevice>(*options, *options->mac, std::move(*host));
 }
 

@@ -10,6 +10,7 @@
 #include "devices/background_thread.hpp"
 #include "devices/device_parameters.hpp"
 #include "devices/net/network_script.hpp"
+#include "devices/open_error.hpp"
 #include "devices/queue_service.hpp"
 #include "devices/rng/entropy_source.hpp"
 #include "transport/result.hpp"
@@ -29,13 +30,12 @@ class DeviceCatalog {
   /// `scripts` outlives it; null: there are none to be had.
   explicit DeviceCatalog(net::NetworkScripts* scripts) : scripts_(scripts) {}
 
-  /// Opens what stands behind the device, which may take a while. The error says in words what is
-  /// wrong with which parameter, and what is allowed.
-  [[nodiscard]] Result<std::unique_ptr<ServedDevice>, std::string> create(
+  /// Opens what stands behind the device, which may take a while.
+  [[nodiscard]] Result<std::unique_ptr<ServedDevice>, OpenError> create(
       std::string_view type, const DeviceParameters& parameters, const DeviceContext& context);
 
  private:
-  [[nodiscard]] Result<std::unique_ptr<ServedDevice>, std::string> create_net(
+  [[nodiscard]] Result<std::unique_ptr<ServedDevice>, OpenError> create_net(
       const DeviceParameters& parameters, const DeviceContext& context);
 
   net::NetworkScripts* scripts_;

@@ -6,6 +6,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -20,9 +21,14 @@ namespace vmsg {
 
 class DeviceMaker {
  public:
-  using Made = Result<std::unique_ptr<ServedDevice>, std::string>;
+  using Made = Result<std::unique_ptr<ServedDevice>, OpenError>;
 
-  DeviceMaker(boost::asio::io_context& context, DeviceCatalog& catalog);
+  /// How long what may pass is tried again. A daemon that was killed has its disks until the kernel
+  /// has ended the operations that it had under way.
+  static constexpr std::chrono::milliseconds kPatience{1000};
+
+  DeviceMaker(boost::asio::io_context& context, DeviceCatalog& catalog,
+              std::chrono::milliseconds patience = kPatience);
   DeviceMaker(const DeviceMaker&) = delete;
   DeviceMaker& operator=(const DeviceMaker&) = delete;
   /// Waits for what is under way; nobody is told about it any more.
@@ -39,8 +45,13 @@ class DeviceMaker {
   void destroy(std::unique_ptr<ServedDevice> device, std::function<void()> done);
 
  private:
+  struct Order;
+
+  void attempt(const std::shared_ptr<Order>& order);
+
   boost::asio::io_context& context_;
   DeviceCatalog& catalog_;
+  const std::chrono::milliseconds patience_;
   std::optional<boost::asio::thread_pool> threads_;
 };
 

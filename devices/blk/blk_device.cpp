@@ -47,7 +47,7 @@ RangeRules rules_of(const RangeLimits& limits) {
 
 }  // namespace
 
-Result<std::unique_ptr<ServedDevice>, std::string> BlkDevice::open(const BlkOptions& options) {
+Result<std::unique_ptr<ServedDevice>, OpenError> BlkDevice::open(const BlkOptions& options) {
   std::unique_ptr<Disk> disk;
   switch (options.kind) {
     case TargetKind::kNull:
@@ -58,7 +58,7 @@ Result<std::unique_ptr<ServedDevice>, std::string> BlkDevice::open(const BlkOpti
                                    .is_read_only = options.is_read_only,
                                    .may_discard = options.may_discard,
                                    .patience = options.reconnect_timeout});
-      if (!opened) return std::unexpected(opened.error());
+      if (!opened) return std::unexpected(OpenError{opened.error()});
       disk = std::move(*opened);
       break;
     }

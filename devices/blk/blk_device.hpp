@@ -8,14 +8,15 @@
 #include "devices/blk/blk_options.hpp"
 #include "devices/blk/blk_queue.hpp"
 #include "devices/blk/disk.hpp"
+#include "devices/open_error.hpp"
 #include "devices/queue_service.hpp"
 
 namespace vmsg::blk {
 
 class BlkDevice final : public ServedDevice {
  public:
-  /// Opens what the options name, which may block. The error says in words what is wrong.
-  [[nodiscard]] static Result<std::unique_ptr<ServedDevice>, std::string> open(
+  /// Opens what the options name, which may block.
+  [[nodiscard]] static Result<std::unique_ptr<ServedDevice>, OpenError> open(
       const BlkOptions& options);
 
   BlkDevice(const BlkOptions& options, std::unique_ptr<Disk> disk);

@@ -12,13 +12,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <deque>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -37,16 +35,6 @@ std::string words(int error) {
 }
 
 constexpr std::uint32_t kMaxBlock = 65536;
-
-bool lock_within(std::chrono::milliseconds patience, int fd, int lock) {
-  constexpr std::chrono::milliseconds kStep{10};
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (flock(fd, lock | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK || std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(kStep);  // NO EVENT: flock() waits without a limit, or not at all
-  }
-  return true;
-}
 
 /// Whether the filesystem of `file` can zero ranges without deallocating them.
 bool can_zero_ranges(int file) {
@@ -170,41 +158,44 @@ class RawDiskQueue final : public DiskQueue {
 
 }  // namespace
 
-Result<std::unique_ptr<Disk>, std::string> RawDisk::open(const RawDiskOptions& options) {
+Result<std::unique_ptr<Disk>, OpenError> RawDisk::open(const RawDiskOptions& options) {
+  const auto wrong = [&options](std::string_view what) {
+    return OpenError{.words = fmt::format("target='{}': {}", options.path, what)};
+  };
   const int flags =
       (options.is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | (options.is_direct ? O_DIRECT : 0);
   const int fd = ::open(options.path.c_str(), flags);
   if (fd < 0) {
     const int error = errno;
     if (error == EINVAL && options.is_direct) {
-      return std::unexpected(fmt::format(
-          "target='{}': its filesystem has no direct I/O; direct=off is allowed", options.path));
+      return std::unexpected(wrong("its filesystem has no direct I/O; direct=off is allowed"));
     }
-    return std::unexpected(fmt::format("target='{}': {}", options.path, words(error)));
+    return std::unexpected(wrong(words(error)));
   }
   std::unique_ptr<RawDisk> disk(new RawDisk(fd, options.path));
-  if (auto known = disk->inspect(options); !known) {
-    return std::unexpected(fmt::format("target='{}': {}", options.path, known.error()));
+  struct stat status{};
+  if (fstat(fd, &status) != 0) return std::unexpected(wrong(words(errno)));
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
+    return std::unexpected(wrong("a block device or a regular file is expected"));
   }
+  disk->is_block_device_ = S_ISBLK(status.st_mode);
+  // Two guests that write to one image destroy it. Ends with the descriptor; after a daemon was
+  // killed, with the operations that it had under way.
+  const int lock = options.is_read_only ? LOCK_SH : LOCK_EX;
+  if (!options.is_shared && flock(fd, lock | LOCK_NB) != 0) {
+    OpenError locked = wrong(
+        "in use by somebody else; shared=on allows that, and destroys most filesystems when two "
+        "write");
+    locked.may_pass = true;
+    return std::unexpected(std::move(locked));
+  }
+  if (auto known = disk->inspect(options); !known) return std::unexpected(wrong(known.error()));
   return disk;
 }
 
 RawDisk::~RawDisk() { close(fd_); }
 
 Result<void, std::string> RawDisk::inspect(const RawDiskOptions& options) {
-  struct stat status{};
-  if (fstat(fd_, &status) != 0) return std::unexpected(words(errno));
-  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
-    return std::unexpected(std::string("a block device or a regular file is expected"));
-  }
-  is_block_device_ = S_ISBLK(status.st_mode);
-  // Two guests that write to one image destroy it. Ends with the descriptor.
-  const int lock = options.is_read_only ? LOCK_SH : LOCK_EX;
-  if (!options.is_shared && !lock_within(options.lock_patience, fd_, lock)) {
-    return std::unexpected(
-        std::string("in use by somebody else; shared=on allows that, and destroys most "
-                    "filesystems when two write"));
-  }
   traits_.is_read_only = options.is_read_only;
   const auto inspected = is_block_device_ ? inspect_device() : inspect_file(options);
   if (!inspected) return inspected;

@@ -5,10 +5,10 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <string>
 
 #include "devices/blk/disk.hpp"
+#include "devices/open_error.hpp"
 
 namespace vmsg::blk {
 
@@ -19,16 +19,11 @@ struct RawDiskOptions {
   bool may_discard = true;       // of what the target can do
   bool is_shared = false;        // others may have it open for writing too
   std::uint32_t block_size = 0;  // of a file; 0 for the least that works
-  // How long somebody else may still have it locked. A daemon that was killed does, until the
-  // kernel has ended the operations that it had under way.
-  std::chrono::milliseconds lock_patience{2000};
 };
 
 class RawDisk final : public Disk {
  public:
-  /// The error says in words what is wrong with the path.
-  [[nodiscard]] static Result<std::unique_ptr<Disk>, std::string> open(
-      const RawDiskOptions& options);
+  [[nodiscard]] static Result<std::unique_ptr<Disk>, OpenError> open(const RawDiskOptions& options);
   ~RawDisk() override;
 
   const DiskTraits& traits() const override { return traits_; }

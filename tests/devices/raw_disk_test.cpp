@@ -4,23 +4,18 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/fs.h>
-#include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
-#include <future>
 #include <map>
 #include <string>
 
 #include "devices/blk/data_pool.hpp"
 #include "devices/blk/fixed_memory.hpp"
 #include "devices/blk/raw_disk_io.hpp"
-#include "devices/file_descriptor.hpp"
 #include "tests/support/test_driver.hpp"
 
 namespace vmsg::blk {
@@ -55,7 +50,7 @@ class RawDiskTest : public ::testing::Test {
   void open(RawDiskOptions options = {}) {
     options.path = path_;
     auto opened = RawDisk::open(options);
-    ASSERT_TRUE(opened.has_value()) << opened.error();
+    ASSERT_TRUE(opened.has_value()) << opened.error().words;
     disk_ = std::move(*opened);
     queue_ =
         disk_->open_queue({.io = *io_, .owner = results_, .slots = 4, .memory = pool_.memory()});
@@ -198,40 +193,23 @@ TEST_F(RawDiskTest, ARefreshFindsTheNewSize) {
 TEST_F(RawDiskTest, AFileIsWrittenByOneDiskOnly) {
   open();
 
-  constexpr std::chrono::milliseconds kNone{0};
-  const auto second = RawDisk::open({.path = path_, .lock_patience = kNone});
+  const auto second = RawDisk::open({.path = path_});
   ASSERT_FALSE(second.has_value());
-  EXPECT_THAT(second.error(), HasSubstr("in use by somebody else"));
-  EXPECT_FALSE(
-      RawDisk::open({.path = path_, .is_read_only = true, .lock_patience = kNone}).has_value());
+  EXPECT_THAT(second.error().words, HasSubstr("in use by somebody else"));
+  EXPECT_TRUE(second.error().may_pass);
+  EXPECT_FALSE(RawDisk::open({.path = path_, .is_read_only = true}).has_value());
   EXPECT_TRUE(RawDisk::open({.path = path_, .is_shared = true}).has_value());
-}
-
-// What a daemon that was killed leaves: the kernel keeps its file until its operations have ended.
-TEST_F(RawDiskTest, AFileThatIsAboutToBeLetGoIsWaitedFor) {
-  FileDescriptor holder(::open(path_.c_str(), O_RDWR | O_CLOEXEC));
-  ASSERT_EQ(flock(holder.get(), LOCK_EX), 0);
-  const FileDescriptor opens(inotify_init1(IN_CLOEXEC));
-  ASSERT_GE(inotify_add_watch(opens.get(), path_.c_str(), IN_OPEN), 0);
-
-  auto opened = std::async(std::launch::async, [this] {
-    return RawDisk::open({.path = path_, .lock_patience = std::chrono::minutes{1}});
-  });
-  inotify_event event{};
-  ASSERT_EQ(read(opens.get(), &event, sizeof(event)), sizeof(event));
-  holder = FileDescriptor();
-
-  EXPECT_TRUE(opened.get().has_value());
 }
 
 TEST_F(RawDiskTest, WhatIsNoDiskIsSaid) {
   const auto missing = RawDisk::open({.path = "/nonexistent/x"});
   ASSERT_FALSE(missing.has_value());
-  EXPECT_THAT(missing.error(), HasSubstr("target='/nonexistent/x': No such file"));
+  EXPECT_FALSE(missing.error().may_pass);
+  EXPECT_THAT(missing.error().words, HasSubstr("target='/nonexistent/x': No such file"));
 
   const auto terminal = RawDisk::open({.path = "/dev/null", .is_direct = false});
   ASSERT_FALSE(terminal.has_value());
-  EXPECT_THAT(terminal.error(), HasSubstr("a block device or a regular file is expected"));
+  EXPECT_THAT(terminal.error().words, HasSubstr("a block device or a regular file is expected"));
 }
 
 // What the kernel is asked for decides what a flush is worth, and no later test could tell.

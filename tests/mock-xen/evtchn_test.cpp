@@ -1,13 +1,11 @@
 // Event channels of the mock, through xenevtchn.h: the rules of Xen and of Linux's evtchn driver.
 #include <fcntl.h>
-#include <sys/epoll.h>
 
 #include <atomic>
 #include <cerrno>
 #include <thread>
 
 #include "tests/mock-xen/handles_for_test.hpp"
-#include "tests/mock-xen/unique_fd.hpp"
 
 namespace vmsg::mock {
 namespace {
@@ -16,23 +14,6 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-/// Waits for changes of a descriptor only, as an event loop does.
-class EdgeWaiter {
- public:
-  explicit EdgeWaiter(int fd) {
-    epoll_event event{};
-    event.events = EPOLLIN | EPOLLET;
-    EXPECT_EQ(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event), 0);
-  }
-  bool was_woken() {
-    epoll_event event{};
-    return ::epoll_wait(epoll_.get(), &event, 1, 0) == 1;
-  }
-
- private:
-  UniqueFd epoll_{::epoll_create1(EPOLL_CLOEXEC)};
-};
 
 class EventChannel : public MockWorld {
  protected:
@@ -149,42 +130,6 @@ TEST_F(EventChannel, PendingWaitsForTheNextEvent) {
   waiter.join();
 
   EXPECT_EQ(seen, backend_port);
-}
-
-TEST_F(EventChannel, OnlyTheFirstUnreadEventWakesAWaiterForChanges) {
-  connect();
-  const int other_port = xenevtchn_bind_unbound_port(guest.get(), 0);
-  const int other = xenevtchn_bind_interdomain(backend.get(), kGuest, port(other_port));
-  ASSERT_THAT(fired(backend.get()), ElementsAre(other));
-  ASSERT_EQ(xenevtchn_unmask(backend.get(), port(other)), 0);
-  EdgeWaiter waiter(xenevtchn_fd(backend.get()));
-
-  notify_backend();
-  EXPECT_TRUE(waiter.was_woken());
-  xenevtchn_notify(guest.get(), port(other_port));
-  EXPECT_FALSE(waiter.was_woken());
-
-  EXPECT_THAT(fired(backend.get()), ElementsAre(backend_port, other));
-  EXPECT_FALSE(waiter.was_woken());
-  xenevtchn_unmask(backend.get(), port(other));
-  xenevtchn_notify(guest.get(), port(other_port));
-  EXPECT_TRUE(waiter.was_woken());
-}
-
-TEST_F(EventChannel, TheUnreadEventOfAClosedPortKeepsTheOthersFromWaking) {
-  connect();
-  notify_backend();
-  EdgeWaiter waiter(xenevtchn_fd(backend.get()));
-  ASSERT_TRUE(waiter.was_woken());
-  ASSERT_EQ(xenevtchn_unbind(backend.get(), port(backend_port)), 0);
-  const int other_port = xenevtchn_bind_unbound_port(guest.get(), 0);
-
-  const int other = xenevtchn_bind_interdomain(backend.get(), kGuest, port(other_port));
-
-  EXPECT_FALSE(waiter.was_woken());
-  EXPECT_EQ(xenevtchn_pending(backend.get()), backend_port);
-  EXPECT_FALSE(waiter.was_woken());
-  EXPECT_EQ(xenevtchn_pending(backend.get()), other);
 }
 
 TEST_F(EventChannel, DescriptorIsClosedOnExecUnlessAskedOtherwise) {
