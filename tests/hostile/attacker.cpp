@@ -174,6 +174,11 @@ bool Attacker::has_room() const {
          direction_size_ - filled >= ring_space(kRecommendedMaxMessageSize);
 }
 
+bool Attacker::are_answers_full() const {
+  const std::uint32_t filled = page().load_acquire32(VMSG_XEN_IF_IN_PROD) - in_cons_;
+  return direction_size_ - filled < ring_space(kRecommendedMaxMessageSize);
+}
+
 void Attacker::send(std::uint8_t type, std::uint8_t id, std::uint16_t device, std::uint16_t token,
                     std::span<const std::byte> payload, std::uint16_t msg_size) {
   const std::size_t size = kHeaderSize + payload.size();

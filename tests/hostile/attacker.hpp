@@ -129,6 +129,8 @@ class Attacker {
             std::span<const std::byte> payload, std::uint16_t msg_size = 0);
   /// Whether a frame of the largest size fits now.
   [[nodiscard]] bool has_room() const;
+  /// Whether the device side has no room for an answer of the largest size.
+  [[nodiscard]] bool are_answers_full() const;
   /// The next frame, or nothing within the patience. With `wait` false: only what is there.
   std::optional<Received> receive(bool wait = true);
   /// Takes everything that is there.
