@@ -57,12 +57,20 @@ is_over() {
 	[ $used -ge "$allowed" ] || [ $wall -ge $((allowed * 10)) ]
 }
 
+# end_test WHY: the runner, when it sees that file, gathers logs and goes on with the next one.
+end_test() {
+	over=1
+	echo "$1" >"$share/over.new" && mv "$share/over.new" "$share/over.$current"
+	allow $((120 * scale))
+}
+
 # boot_tests INITRD DOM0_MEMORY GUEST_MEMORY: runs the tests of $share/plan. Sets, per test that
 # began, took[NAME] and code[NAME], "died" for the one during which the machine went away, and
-# fell[NAME], a domain of which Xen says that it died of a triple fault. Returns 0
+# fell[NAME], a domain of which Xen says that it died of a triple fault: what the test still says is
+# worth nothing, so it is ended, unless guest_wait begins the guest again. Returns 0
 # if the runner came to its end, 1 if the machine died or ran out of time in a test, 3 if dom0 never came up.
 boot_tests() {
-	local initrd=$1 qemu allowed allowed_since starved_before checked=0 over status line rest text source up partial="" ready=0 stopped=0 ended="" began=0 pid fd
+	local initrd=$1 qemu allowed allowed_since starved_before checked=0 over fell_since status line rest text source up partial="" ready=0 stopped=0 ended="" began=0 pid fd
 	qemu_command "$2" "$3" "$initrd" ""
 	current=""
 	: >"$share/console.log"
@@ -76,9 +84,10 @@ boot_tests() {
 				ended="no progress within the time limit: the machine is taken down"
 				break
 			fi
-			over=1
-			: >"$share/over.$current" # for the runner, which gathers logs and goes on
-			allow $((120 * scale))
+			end_test "the time limit is over"
+		elif [ -n "$current" ] && [ "$over" = 0 ] && [ -n "${fell[$current]:-}" ] &&
+			[ $(($(seconds) - fell_since)) -gt $((30 * scale)) ]; then
+			end_test "${fell[$current]} died of a triple fault"
 		fi
 		checked=$(seconds)
 		status=0
@@ -91,7 +100,9 @@ boot_tests() {
 		line=$partial${line%%$'\r'*}
 		partial=""
 		printf '%4d %s\n' "$(seconds)" "$line" >>"$share/console.log"
-		if [[ $line =~ \(XEN\)\ (d[0-9]+)v[0-9]+\ Triple\ fault ]] && [ -n "$current" ]; then fell[$current]=${BASH_REMATCH[1]}; fi
+		if [[ $line =~ \(XEN\)\ (d[0-9]+)v[0-9]+\ Triple\ fault ]] && [ -n "$current" ]; then
+			fell[$current]=${BASH_REMATCH[1]} fell_since=$(seconds)
+		fi
 		case $line in
 		*'@@ '*) ;;
 		*)
