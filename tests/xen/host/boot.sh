@@ -5,6 +5,9 @@
 # qemu_command DOM0_MEMORY GUEST_MEMORY INITRD KERNEL_WORDS: sets the array qemu. Why these options:
 # - qemu64 with npt (Debian's Xen has no shadow paging: PVH needs it) and rdrand (without it every xl
 #   create waits 3 s for random numbers). "max" and others crash dom0 or Xen.
+# - PVH guests (image/lib.sh) keep off cpu 0: whenever any cpu loads its FPU state, QEMU (7.2 at least)
+#   clears a bit in the flags of its first cpu, without a lock. When that one enters or leaves a guest at
+#   that moment, it loses where it is: guests died of triple faults, or never heard of an interrupt again.
 # - one pinned vcpu for dom0: half the time per event-channel round trip, and steadier.
 # - thread=multi on one host cpu would mean 40 ms per round trip.
 # - rootfstype=ramfs: the initramfs may take more than the half of memory that tmpfs would allow it.

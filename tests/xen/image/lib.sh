@@ -118,6 +118,7 @@ guest_config() {
 		on_reboot = "destroy"
 		on_crash = "destroy"
 	X
+	[ "$2" != pvh ] || echo 'cpus = "1"' # not on QEMU's first cpu: host/boot.sh says why
 	cat
 }
 
