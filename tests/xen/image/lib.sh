@@ -177,8 +177,8 @@ guest_pump() {
 }
 
 answers_or_is_gone() { node_is "$1/data/agent/state" ready || ! xenstore-exists "$1"; }
-# fell_in_boot NAME: under emulation the kernel of a PVH guest has been seen to die of a triple fault
-# before it had said a word, which is about QEMU and not about what is tested.
+# fell_in_boot NAME: whether the kernel of a PVH guest died of a triple fault before it had said a word,
+# which is about QEMU (host/boot.sh) and not about what is tested.
 fell_in_boot() { xl dmesg | grep -q "d$(domid "$1")v[0-9]* Triple fault"; }
 # guest_wait NAME [SECONDS]: until the guest takes commands.
 guest_wait() {
