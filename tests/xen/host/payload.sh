@@ -92,7 +92,7 @@ build_payload() {
 		cp "$path" "$root/vmsg/files/" || return 1
 	done
 	cp "$here"/image/* "$tests_dir"/t-* "$root/test/" || return 1
-	chmod +x "$root"/test/{init,runner,agent} "$root"/test/t-*
+	chmod +x "$root"/test/{init,runner} "$root"/test/t-*
 	make_cpio "$root" "$payload/payload.cpio"
 	rm -rf "$root"
 	touch "$payload/done"

@@ -68,41 +68,20 @@ wait_for() {
 		usleep 50000
 	done
 }
-# await SECONDS PATH COMMAND...: the same for a command that looks at PATH in xenstore or below: it is
-# asked when something has changed there, and once a second. Under emulation, asking all the time
-# would take most of dom0. Four times the seconds, by the clock, are the end.
-await() {
-	local pipe watcher up end result=1
-	read -r up _ </proc/uptime
-	end=$((${up%.*} + 4 * $1))
-	pipe=$(mktemp -u)
-	mkfifo "$pipe"
-	xenstore-watch "$2" >"$pipe" 2>/dev/null &
-	watcher=$!
-	exec 9<"$pipe"
-	rm "$pipe"
-	shift 2
-	while :; do
-		"$@" >/dev/null 2>&1 && result=0 && break
-		read -r up _ </proc/uptime
-		[ "${up%.*}" -le $end ] || break
-		# shellcheck disable=SC3045  # busybox has -t
-		read -r -t 1 _ <&9
-	done
-	exec 9<&-
-	kill $watcher 2>/dev/null
-	wait $watcher 2>/dev/null
-	return $result
-}
 node_is() { [ "$(xenstore-read "$1" 2>/dev/null)" = "$2" ]; }
-wait_node() { await "$3" "$1" node_is "$1" "$2"; } # PATH VALUE SECONDS
+# wait_node PATH VALUE SECONDS: it looks when something changes there, since under emulation looking all
+# the time would take most of dom0.
+wait_node() { guest_job node "$1" "$2" "$3"; }
 is_gone() { ! xl domid "$1"; }
 wait_gone() { wait_for "$2" is_gone "$1"; } # GUEST SECONDS
 
 # ---- guests ----------------------------------------------------------------------------------------
 
 # domid NAME: of a guest that guest_create has started, running or not.
-domid() { cat "/run/test/$1.domid"; }
+domid() {
+	local id
+	read -r id <"/run/test/$1.domid" && echo "$id"
+}
 
 # guest_config NAME TYPE: a configuration on standard output, more lines for it on standard input.
 # The clock is native because Xen does not trust that of an emulated cpu, and would be asked for every
@@ -176,19 +155,17 @@ guest_pump() {
 		}'
 }
 
-answers_or_is_gone() { node_is "$1/data/agent/state" ready || ! xenstore-exists "$1"; }
 # fell_in_boot NAME: whether the kernel of a PVH guest died of a triple fault before it had said a word,
 # which is about QEMU (host/boot.sh) and not about what is tested.
 fell_in_boot() { xl dmesg | grep -q "d$(domid "$1")v[0-9]* Triple fault"; }
 # guest_wait NAME [SECONDS]: until the guest takes commands.
 guest_wait() {
-	local guest tries=3
+	local id tries=3
 	while :; do
-		guest=/local/domain/$(domid "$1")
-		await "${2:-90}" "$guest" answers_or_is_gone "$guest"
-		node_is "$guest/data/agent/state" ready && return 0
+		id=$(domid "$1")
+		guest_job node "/local/domain/$id/data/agent/state" ready "${2:-90}" "$id" && return 0
 		tries=$((tries - 1))
-		[ $tries -gt 0 ] && ! xenstore-exists "$guest" && fell_in_boot "$1" || break
+		[ $tries -gt 0 ] && ! xenstore-exists "/local/domain/$id" && fell_in_boot "$1" || break
 		echo "note: $1 died of a triple fault while it booted: once more"
 		guest_begin "$1" || return 1
 	done
@@ -217,20 +194,12 @@ guest_spawn() {
 	JOB=$((JOB + 1))
 	echo $JOB >"/run/test/$name.jobs"
 	[ -z "${QUIET:-}" ] || : >"/run/test/$name.quiet.$JOB"
-	xenstore-write "/local/domain/$(domid "$name")/data/agent/command/$JOB" "$(echo "$*" | base64 -w 0)"
+	guest_job spawn "$(domid "$name")" "$JOB" "$*"
 }
 
-has_ended_or_is_gone() { xenstore-exists "$1/data/agent/code/$2" || ! xenstore-exists "$1"; }
 # guest_join NAME JOB [SECONDS]: waits for a spawned command and returns its exit code; 124 if it
 # does not end, 125 if the guest is gone.
-guest_join() {
-	local guest code
-	guest=/local/domain/$(domid "$1")
-	await "${3:-60}" "$guest/data/agent" has_ended_or_is_gone "$guest" "$2" || return 124
-	code=$(xenstore-read "$guest/data/agent/code/$2" 2>/dev/null) || return 125
-	wait_for 10 grep -q "^@$2=" "$(console_of "$1")" # the output is complete
-	return "$code"
-}
+guest_join() { guest_job join "$(domid "$1")" "$2" "$(console_of "$1")" "${3:-60}"; }
 
 # job_output NAME JOB: what a job has printed.
 job_output() { tr -d '\r' <"$(console_of "$1")" | sed -n "s/^@$2| //p"; }
