@@ -105,9 +105,17 @@ bool SplitDeviceQueue::write_used(std::span<ChainRecord* const> done) {
 }
 
 void SplitDeviceQueue::suppress_notifications() {
-  // With the event index there is nothing to write: the event that was asked for lies behind, and
-  // stays there for the next 2^16 chains.
-  if (!event_idx_) areas_.device.store_relaxed16(vring::kRingFlags, vring::kUsedNoNotify);
+  if (!event_idx_) {
+    areas_.device.store_relaxed16(vring::kRingFlags, vring::kUsedNoNotify);
+    return;
+  }
+  // The event index has no "none": an event that the driver has passed is one, for the next 2^16
+  // chains. Usually it has, since that is what woke us, and then its line of memory is left alone.
+  // Whoever was woken by something else takes the wish back: the driver never fills the entry
+  // before the next one, since the ring is at most half of the indices long.
+  if (event_ != next_avail_ || look_for_next()) return;
+  event_ = static_cast<std::uint16_t>(next_avail_ - 1);
+  areas_.device.store_relaxed16(vring::avail_event_offset(size_), event_);
 }
 
 bool SplitDeviceQueue::look_for_next() const {
@@ -117,7 +125,8 @@ bool SplitDeviceQueue::look_for_next() const {
 
 bool SplitDeviceQueue::ask_for_notification() {
   if (event_idx_) {
-    areas_.device.store_relaxed16(vring::avail_event_offset(size_), next_avail_);
+    event_ = next_avail_;
+    areas_.device.store_relaxed16(vring::avail_event_offset(size_), event_);
   } else {
     areas_.device.store_relaxed16(vring::kRingFlags, 0);
   }

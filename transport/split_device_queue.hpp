@@ -29,6 +29,7 @@ class SplitDeviceQueue final : public DeviceQueue {
   std::uint32_t mask_;
   std::uint16_t next_avail_ = 0;  // free-running, as the indices in the rings
   std::uint16_t next_used_ = 0;
+  std::uint16_t event_ = 0;      // avail_event, as we wrote it; a new ring has 0 there
   std::uint16_t next_head_ = 0;  // in_order: where the next chain begins
 };
 

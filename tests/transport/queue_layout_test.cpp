@@ -217,6 +217,23 @@ TEST(SplitBytes, OfEventsAndFlags) {
   static_cast<void>(events.driver.queue().enable_callbacks());
   EXPECT_THAT(dump(events.driver.areas().device, 4 + 4 * 8, 2), ElementsAreArray({1, 0}));
   EXPECT_THAT(dump(events.driver.areas().driver, 4 + 4 * 2, 2), ElementsAreArray({1, 0}));
+
+  // Behind what the driver fills next.
+  events.device.disable_notifications();
+  EXPECT_THAT(dump(events.driver.areas().device, 4 + 4 * 8, 2), ElementsAreArray({0, 0}));
+}
+
+TEST(SplitBytes, OfAWishThatTheDriverHasPassedAlready) {
+  QueuePair pair({.format = QueueFormat::kSplit, .size = 4, .event_idx = true});
+  static_cast<void>(pair.device.enable_notifications());
+  pair.driver.chain().writable(1).publish();
+  pair.driver.areas().device.store(4 + 4 * 8, std::uint8_t{0x5a});
+
+  // Nothing is written: a line of memory that both sides use stays where it is.
+  pair.device.disable_notifications();
+
+  EXPECT_THAT(dump(pair.driver.areas().device, 4 + 4 * 8, 1), ElementsAreArray({0x5a}));
+  pair.device.complete(pair.take_one(), 0);
 }
 
 TEST(PackedBytes, OfAChainAndItsCompletion) {

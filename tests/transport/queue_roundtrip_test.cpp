@@ -153,6 +153,49 @@ TEST_P(QueueRoundtrip, FillsTheWholeRing) {
   EXPECT_EQ(pair.driver.queue().free_descriptors(), 4U);
 }
 
+// What woke the device may have been anything, so the wish may still lie ahead of the driver.
+TEST_P(QueueRoundtrip, AWishForANotificationIsTakenBack) {
+  QueuePair pair(ring());
+  EXPECT_FALSE(pair.device.enable_notifications());
+
+  pair.device.disable_notifications();
+
+  chain(pair).writable(1).add();
+  EXPECT_FALSE(pair.driver.queue().publish());
+  for (int i = 0; i < 3; ++i) chain(pair).writable(1).add();
+  EXPECT_FALSE(pair.driver.queue().publish());
+  EXPECT_TRUE(pair.device.enable_notifications());
+  auto chains = pair.take();
+  for (Chain& each : *chains) pair.device.complete(std::move(each), 0);
+}
+
+TEST_P(QueueRoundtrip, AWishForANotificationIsTakenBackAtEveryPlaceOfTheRing) {
+  QueuePair pair(ring(4));
+
+  // More than 2^16 entries: the indices pass their end too.
+  for (int i = 0; i < 66000; ++i) {
+    ASSERT_FALSE(pair.device.enable_notifications());
+    pair.device.disable_notifications();
+    chain(pair).writable(1).add();
+    ASSERT_FALSE(pair.driver.queue().publish());
+    pair.device.complete(pair.take_one(), 1);
+    static_cast<void>(pair.device.publish());
+    ASSERT_TRUE(pair.driver.poll().has_value());
+  }
+}
+
+TEST_P(QueueRoundtrip, AWishThatWasTakenBackIsExpressedAgain) {
+  QueuePair pair(ring());
+  EXPECT_FALSE(pair.device.enable_notifications());
+  pair.device.disable_notifications();
+
+  EXPECT_FALSE(pair.device.enable_notifications());
+
+  chain(pair).writable(1).add();
+  EXPECT_TRUE(pair.driver.queue().publish());
+  pair.device.complete(pair.take_one(), 0);
+}
+
 TEST_P(QueueRoundtrip, IndicesWrapManyTimes) {
   QueuePair pair(ring(4));
   std::uint64_t next = 0;
