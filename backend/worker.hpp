@@ -49,6 +49,10 @@ struct WorkerReport {
   xen::XenError xen_error{};
 };
 
+using Clock = Nanoseconds (*)();
+/// CLOCK_MONOTONIC.
+[[nodiscard]] Nanoseconds monotonic_clock();
+
 struct WorkerError {
   const char* what = "";
   int error = 0;  // errno
@@ -58,7 +62,8 @@ class Worker {
  public:
   /// `outbox_ready` is an eventfd that is signalled when reports wait; it outlives the worker.
   static Result<std::unique_ptr<Worker>, WorkerError> create(unsigned number, int outbox_ready,
-                                                             const PollPolicy::Options& polling);
+                                                             const PollPolicy::Options& polling,
+                                                             Clock clock = monotonic_clock);
 
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -112,11 +117,12 @@ class Worker {
 
   class WakeUp;  // a multishot poll on one descriptor
 
-  Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling,
+  Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling, Clock clock,
          FileDescriptor mailbox_ready, xen::EventChannels events, xen::GrantMapper mapper,
          std::unique_ptr<IoRing> io);
 
   void run();
+  Nanoseconds read_clock();
   void wait();
   [[nodiscard]] bool has_work() const;
   /// Looks for work for as long as that seems worth it; true when there is some.
@@ -154,6 +160,7 @@ class Worker {
 
   const unsigned number_;
   const int outbox_ready_;
+  const Clock clock_;
   FileDescriptor mailbox_ready_;
 
   std::mutex mailbox_mutex_;
@@ -183,6 +190,7 @@ class Worker {
   PollPolicy polling_;
   const Nanoseconds hot_for_;
   Nanoseconds turn_at_ = 0;
+  Nanoseconds clock_read_at_ = 0;
   bool has_more_events_ = false;
   bool is_broken_ = false;  // kBroken was reported
   bool quit_ = false;
