@@ -71,6 +71,7 @@ add_modules() {
 	for file in "${list[@]}"; do
 		name=/lib/modules/${file#*/lib/modules/}
 		install -D -m644 "$pkg$name" "$root$name"
+		case $name in *.xz) xz -df "$root$name" ;; esac # busybox need not know how
 	done
 	cp "$pkg/lib/modules/$kver"/modules.{builtin,builtin.modinfo,order} "$root/lib/modules/$kver/"
 	depmod -b "$root" "$kver"
@@ -106,21 +107,22 @@ common_root() {
 	echo "root:x:0:" >"$root/etc/group"
 }
 
-# build_base: sets base=DIRECTORY with xen.elf, vmlinux, kver, dom0.cpio, guest.cpio.
+# build_base: sets base=DIRECTORY with xen.elf, vmlinux, kver, dom0.cpio, guest.cpio. Guests have dom0's
+# kernel, or the one that --guest-kernel has asked for (module.sh).
 build_base() {
-	local names=() line files key work pkg kver xenbin file
+	local names=() line files key work pkg kver guest_pkg guest_kver xenbin file
 	while read -r line; do
 		case $line in '' | '#'*) continue ;; @kernel) line=$(kernel_package) ;; esac
 		[ -n "$line" ] && names+=("$line")
 	done <"$here/packages.list"
 	files=$(package_files base "${names[@]}") || return 1
 	key=$({
-		echo "$files"
+		echo "$files" "${guest_kernel_version:-}"
 		cat "$here/modules.list" "$here/host/image.sh"
 	} | hash_of)
-	base=$out/images/base-$key
+	base=$out/images/base$flavour-$key
 	if in_use "$base"; then return 0; fi
-	forget_old base 1
+	forget_old "base$flavour" 1
 
 	note "building the base image (kept for the next runs)"
 	work=$out/work-$$
@@ -133,9 +135,18 @@ build_base() {
 	depmod -b "$pkg" "$kver"
 	gunzip -c "$pkg/boot/xen-$xen_version-amd64.gz" >"$base/xen.elf" # ELF32, multiboot: what qemu -kernel takes
 	unpack_kernel "$pkg/boot/vmlinuz-$kver" "$base/vmlinux" || return 1
+	guest_pkg=$pkg guest_kver=$kver
+	mkdir -p "$work/dom0/guest"
+	if [ -n "$flavour" ]; then
+		guest_pkg=$work/guest-pkg guest_kver=$guest_kernel_version
+		unpack_guest_kernel "$guest_pkg" || return 1
+		unpack_kernel "$guest_pkg/vmlinuz" "$work/dom0/guest/vmlinux" || return 1
+	else
+		cp "$base/vmlinux" "$work/dom0/guest/vmlinux"
+	fi
 
 	common_root "$pkg" "$work/guest"
-	add_modules "$pkg" "$kver" guest "$work/guest" || return 1
+	add_modules "$guest_pkg" "$guest_kver" guest "$work/guest" || return 1
 	add_libraries "$work/guest" "$pkg" || return 1
 
 	common_root "$pkg" "$work/dom0"
@@ -154,8 +165,6 @@ build_base() {
 	add_libraries "$work/dom0" "$pkg" || return 1
 
 	make_cpio "$work/guest" "$base/guest.cpio"
-	mkdir -p "$work/dom0/guest"
-	cp "$base/vmlinux" "$work/dom0/guest/vmlinux"
 	cp "$base/guest.cpio" "$work/dom0/guest/base.cpio"
 	make_cpio "$work/dom0" "$base/dom0.cpio"
 	ls "$work/guest/$libdir" >"$base/guest.libraries"
@@ -167,12 +176,25 @@ build_base() {
 }
 
 # unpack_kernel BZIMAGE VMLINUX: once here rather than under emulation, where Xen (for dom0) and
-# libxenguest (for each guest) take 3 to 6 s for it.
+# libxenguest (for each guest) take 3 to 6 s for it. Where the compressed kernel is, the head says (the
+# x86 boot protocol: setup_sects, payload_offset).
 unpack_kernel() {
-	local at
-	at=$(LC_ALL=C grep -obUaP '\xfd7zXZ\x00' "$1" | head -n1 | cut -d: -f1)
-	# xz complains about what follows the stream, having written all of it.
-	tail -c +$((at + 1)) "$1" | xz -dcq >"$2" 2>/dev/null
+	local at packer
+	at=$((($(od -An -tu1 -j497 -N1 "$1") + 1) * 512 + $(od -An -tu4 -j584 -N4 "$1")))
+	case $(od -An -tx1 -j$at -N4 "$1") in
+	' fd 37 7a 58') packer=xz ;;
+	' 28 b5 2f fd') packer=zstd ;;
+	*)
+		note "${1##*/} is packed in a way that is not known here"
+		return 1
+		;;
+	esac
+	command -v $packer >/dev/null || {
+		note "${1##*/} needs $packer"
+		return 1
+	}
+	# It complains about what follows, having written all of it.
+	tail -c +$((at + 1)) "$1" | $packer -dcq >"$2" 2>/dev/null
 	readelf -h "$2" >/dev/null && strip -s "$2"
 }
 
@@ -192,9 +214,9 @@ build_part() {
 		echo "$files" "$base"
 		cat "$here/parts/$name" "$here/host/image.sh"
 	} | hash_of)
-	part=$out/images/part-$name-$key
+	part=$out/images/part$flavour-$name-$key
 	if in_use "$part"; then return 0; fi
-	forget_old "part-$name" 1
+	forget_old "part$flavour-$name" 1
 
 	note "building the image part $name (kept for the next runs)"
 	work=$out/work-$$

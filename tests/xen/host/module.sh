@@ -28,6 +28,40 @@ kernel_headers() {
 		"linux-kbuild-$(cut -d. -f1-2 <<<"$kver")"
 }
 
+# choose_guest_kernel SUITE: guests get the newest kernel of that Debian suite and the driver built for it,
+# both by tests/linux-guest/build-kernels. Sets guest_kernel_dir, guest_kernel_version, and flavour, by
+# which images with such guests are told from the others.
+choose_guest_kernel() {
+	note "fetching the kernel of $1, building the guest driver for it"
+	"$top/tests/linux-guest/build-kernels" --image "$1" >&6 || return 1
+	guest_kernel_dir=${VMSG_LINUX_GUEST_DIR:-$top/build/linux-guest}/$1
+	guest_kernel_version=$(cat "$guest_kernel_dir/image.version") || return 1
+	flavour=.$1
+}
+
+# unpack_guest_kernel ROOT: its files, with /lib where modprobe looks for it, and ROOT/vmlinuz, which has
+# its place in /boot, and beside the modules in later kernels.
+unpack_guest_kernel() {
+	local file
+	mkdir -p "$1"
+	cp -a "$guest_kernel_dir/image/." "$1/" || return 1
+	[ -e "$1/lib" ] || ln -s usr/lib "$1/lib"
+	for file in "$1/boot/vmlinuz-$guest_kernel_version" "$1/lib/modules/$guest_kernel_version/vmlinuz"; do
+		[ ! -e "$file" ] || mv "$file" "$1/vmlinuz"
+	done
+	[ -e "$1/vmlinuz" ] || {
+		note "no vmlinuz of $guest_kernel_version in $guest_kernel_dir/image"
+		return 1
+	}
+	depmod -b "$1" "$guest_kernel_version"
+}
+
+# guest_kernel_module: the driver that was built for it, as build_module leaves it: prints its path.
+guest_kernel_module() {
+	strip --strip-debug -o "$guest_kernel_dir/virtio_msg_xen.ko" "$guest_kernel_dir/root/module/virtio_msg_xen.ko" &&
+		echo "$guest_kernel_dir/virtio_msg_xen.ko"
+}
+
 # build_module HEADERS [MAKE-ARGUMENT...]: prints the path of virtio_msg_xen.ko. A warning is an error.
 build_module() {
 	local headers=$1 sources=$top/tools/linux-guest key to
