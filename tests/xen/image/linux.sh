@@ -12,6 +12,40 @@ guest_do() {
 	guest_run "$name" ". /test/lib.sh; . /test/linux.sh; $*"
 }
 
+# network_up GUEST INTERFACE-ADDRESS IP: loads the driver, brings eth0 up, and listens for iperf3.
+network_up() {
+	guest_do "$1" "modprobe virtio_net && driver_load && wait_for 20 test -e /sys/class/net/eth0 &&
+		ip addr add $3/24 dev eth0 && ip link set eth0 up && wait_for 20 grep -q 1 /sys/class/net/eth0/carrier &&
+		cat /sys/class/net/eth0/address && iperf3 -s -D"
+	expect_equal "$1: the driver loads and brings its interface up" 0 $?
+	expect_equal "$1: its address" "$2" "$(job_output "$1" "$JOB")"
+}
+
+# stream GUEST SERVER WHAT [FLAGS]: iperf3 from the guest, or with -R towards it, for $STREAM_SECONDS.
+: "${STREAM_SECONDS:=2}"
+stream() {
+	guest_run "$1" "iperf3 -c $2 -t $STREAM_SECONDS ${4:-} >/tmp/stream; code=\$?; grep -E 'sender|receiver|error' /tmp/stream; exit \$code"
+	expect_equal "$3" 0 $?
+}
+
+# come_and_go GUEST SPEC ROUNDS: a disk is attached and taken away while requests are under way.
+come_and_go() {
+	local guest=$1 round=0 said number load
+	said=/local/domain/$(domid "$guest")/data/load
+	guest_spawn "$guest" ". /test/lib.sh; . /test/linux.sh; load_every_disk"
+	load=$JOB
+	while [ $round -lt "$3" ]; do
+		round=$((round + 1))
+		number=$(attach "$guest" "$2") || fail "$guest: round $round: attach"
+		expect "$guest: round $round: requests are under way" wait_node "$said" "under way $round" 60
+		expect "$guest: round $round: detach by force" detach --force "$guest" "$number"
+		expect "$guest: round $round: the disk is gone" wait_node "$said" "gone $round" 30
+	done
+	guest_run "$guest" "touch /tmp/stop"
+	guest_join "$guest" "$load" 90
+	expect_equal "$guest: the load ends" 0 $?
+}
+
 # What a kernel says when something is wrong, and what it says of grants that were not given back.
 complaints='WARNING:|BUG:|Oops|general protection|Call Trace|still in use|deferring|still pending|g\.e\.|hung|given up|broke'
 
@@ -19,6 +53,11 @@ complaints='WARNING:|BUG:|Oops|general protection|Call Trace|still in use|deferr
 guest_is_clean() {
 	guest_run "$1" "dmesg | grep -E '$complaints' | grep -vE '${2:-^$}'"
 	expect_equal "$1: complaints of the kernel" 1 $? # grep found none
+}
+# guest_forgets GUEST [BUT]: the same, and from here on its log has only what is new.
+guest_forgets() {
+	guest_run "$1" "dmesg -c >/tmp/seen; grep -E '$complaints' /tmp/seen | grep -vE '${2:-^$}'"
+	expect_equal "$1: complaints of the kernel" 1 $?
 }
 dom0_is_clean() {
 	dmesg | grep -E "$complaints" | grep -vE "${1:-^$}"
@@ -76,6 +115,29 @@ sectors_moved() {
 	now=$(cat /sys/block/vd*/stat | awk '{sum += $3 + $7} END {print sum + 0}')
 	: "${sectors_before:=$now}"
 	[ "$now" -gt $((sectors_before + $1)) ]
+}
+
+# load_every_disk: keeps each disk behind vda busy for as long as it is there, one at a time, until
+# /tmp/stop. dom0 reads in data/load which one it is and how far: "under way N", then "gone N". A job for
+# each question would take longer than what is asked about.
+load_every_disk() {
+	local count=0 disk fio
+	find_it() { for disk in /dev/vd[b-z]; do [ ! -b "$disk" ] || return 0; done && return 1; }
+	is_gone_or_moved() { [ ! -b "$disk" ] || sectors_moved 500; }
+	until [ -e /tmp/stop ]; do
+		if ! find_it; then
+			usleep 20000
+			continue
+		fi
+		count=$((count + 1)) sectors_before=""
+		fio --name=t --filename="$disk" --rw=randrw --bs=4k-64k --size=16m --direct=1 --ioengine=libaio \
+			--iodepth=16 --time_based --runtime=600 --minimal >/dev/null 2>&1 &
+		fio=$!
+		wait_for 60 is_gone_or_moved && [ -b "$disk" ] && xenstore-write data/load "under way $count"
+		wait $fio
+		while [ -b "$disk" ]; do usleep 20000; done
+		xenstore-write data/load "gone $count"
+	done
 }
 
 # virtio_terminal: the device node of the virtio console. Xen's own is the first; nodes of others cannot be opened.

@@ -9,7 +9,7 @@ wait_connected() { wait_node "$(bus_of "$1")/state" 4 60; }
 nothing_left() { ! xenstore-ls -f / | grep -q virtio-msg; }
 
 vmsgd_start() {
-	vmsgd --log-level info "$@" >>/run/test/vmsgd.log 2>&1 &
+	"${VMSGD_PROGRAM:-vmsgd}" --log-level info "$@" >>/run/test/vmsgd.log 2>&1 &
 	VMSGD=$!
 }
 vmsgd_stop() {
