@@ -38,6 +38,13 @@ static bool offers(struct xenbus_device *xdev, const char *node, unsigned int wa
 	return is_found;
 }
 
+/*
+ * The state goes with them. Since 7.1 xenbus looks at every change below our directory, and takes
+ * a device for replaced by another one if it reads state 1 there while it knows of a later one. It
+ * reads before it compares, so a state that follows right behind other writes of ours can seem to
+ * have been reset: the device is removed, and never found again. Of what comes at once it cannot
+ * see a half.
+ */
 static int write_answers(struct vmsg_bus *bus, evtchn_port_t port)
 {
 	const char *dir = bus->xdev->nodename;
@@ -64,6 +71,8 @@ static int write_answers(struct vmsg_bus *bus, evtchn_port_t port)
 		if (!err)
 			err = xenbus_printf(xbt, dir, "request-shared-regions", "%u",
 					    bus->has_regions);
+		if (!err)
+			err = xenbus_printf(xbt, dir, "state", "%d", XenbusStateInitialised);
 		if (err) {
 			xenbus_transaction_end(xbt, 1);
 			return err;
