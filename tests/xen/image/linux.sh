@@ -117,24 +117,36 @@ sectors_moved() {
 	[ "$now" -gt $((sectors_before + $1)) ]
 }
 
+# busy DISK: two readers and a writer, each with a large request under way all the time, until one fails. dd starts
+# at once, where fio takes seconds under emulation. The writer opens it once: by its name it would make a
+# file in the place of a disk that has just gone.
+busy() {
+	local count
+	count=$(($(cat "/sys/block/${1#/dev/}/size") / 128))
+	for _ in 1 2; do
+		while dd if="$1" of=/dev/null bs=64k iflag=direct; do :; done &
+	done
+	while dd if=/dev/zero of=/proc/self/fd/3 bs=64k count=$count oflag=direct conv=notrunc; do :; done 3<>"$1"
+	wait
+}
+
 # load_every_disk: keeps each disk behind vda busy for as long as it is there, one at a time, until
 # /tmp/stop. dom0 reads in data/load which one it is and how far: "under way N", then "gone N". A job for
 # each question would take longer than what is asked about.
 load_every_disk() {
-	local count=0 disk fio
+	local count=0 disk load
 	find_it() { for disk in /dev/vd[b-z]; do [ ! -b "$disk" ] || return 0; done && return 1; }
-	is_gone_or_moved() { [ ! -b "$disk" ] || sectors_moved 500; }
+	is_gone_or_moved() { [ ! -b "$disk" ] || sectors_moved 2000; }
 	until [ -e /tmp/stop ]; do
 		if ! find_it; then
 			usleep 20000
 			continue
 		fi
 		count=$((count + 1)) sectors_before=""
-		fio --name=t --filename="$disk" --rw=randrw --bs=4k-64k --size=16m --direct=1 --ioengine=libaio \
-			--iodepth=16 --time_based --runtime=600 --minimal >/dev/null 2>&1 &
-		fio=$!
+		busy "$disk" >/dev/null 2>&1 &
+		load=$!
 		wait_for 60 is_gone_or_moved && [ -b "$disk" ] && xenstore-write data/load "under way $count"
-		wait $fio
+		wait $load
 		while [ -b "$disk" ]; do usleep 20000; done
 		xenstore-write data/load "gone $count"
 	done
