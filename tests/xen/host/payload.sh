@@ -32,7 +32,7 @@ all_programs() {
 
 # What runs in dom0 alone, unless a test names it in "# guest-programs:". What it needs would take more
 # of a guest's memory than small guests have.
-dom0_programs='vmsgd vmsg'
+dom0_programs='vmsgd vmsg lying-vmsgd'
 
 # in_guests NAME GUEST_PROGRAMS
 in_guests() {
