@@ -80,7 +80,8 @@ Result<void, std::string> Backend::open_xen() {
 }
 
 Result<void, std::string> Backend::start() {
-  workers_->start([this](const xen::XenError& error) { xen_failed(error); });
+  workers_->start([this](const xen::XenError& error) { xen_failed(error); },
+                  options_.worker_threads);
   maker_.start();
   const auto set = [this](const xen::Path& path, xen::Watch& watch,
                           xen::Watches::Handler handler) -> Result<void, std::string> {

@@ -25,6 +25,8 @@ struct BackendOptions {
   Limits limits;
   PollPolicy::Options polling;
   net::NetworkScripts* scripts = nullptr;  // outlives the backend
+  /// kNone, for a program of one thread: whoever runs the loop calls run_workers_once() too.
+  WorkerPool::Threads worker_threads = WorkerPool::Threads::kOwn;
 };
 
 class Backend {
@@ -49,6 +51,9 @@ class Backend {
   void after_all_turns(std::move_only_function<void()> then) {
     workers_->after_all_turns(std::move(then));
   }
+
+  /// Whether a worker would go on at once.
+  bool run_workers_once() { return workers_->run_once(); }
 
   [[nodiscard]] std::size_t bus_count() const { return sessions_.size(); }
 

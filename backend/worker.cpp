@@ -147,6 +147,7 @@ void Worker::kick(ServedQueue& queue) {
 Result<void, xen::XenError> Worker::bind_port(ServedQueue& queue, xen::RemotePort remote) {
   Binding binding{.remote = remote, .result = {}};
   post({.kind = Order::Kind::kBind, .queue = &queue, .binding = &binding});
+  if (!thread_.joinable()) read_mailbox();  // there is nobody else who would
   binding.done.acquire();
   return binding.result;
 }
@@ -184,13 +185,24 @@ void Worker::post(const Order& order) {
 void Worker::run() {
   while (!quit_) {
     wait();
-    io_->reap(kCompletionsPerTurn);
-    if (mailbox_wake_->take()) read_mailbox();
-    if (events_wake_->take() || has_more_events_) read_events();
-    turn();
-    release_leaving();
-    publish_counters();
+    go_round();
   }
+}
+
+bool Worker::run_once() {
+  static_cast<void>(prepare_to_sleep());
+  io_->submit_and_wait(0);
+  go_round();
+  return has_work();
+}
+
+void Worker::go_round() {
+  io_->reap(kCompletionsPerTurn);
+  if (mailbox_wake_->take()) read_mailbox();
+  if (events_wake_->take() || has_more_events_) read_events();
+  turn();
+  release_leaving();
+  publish_counters();
 }
 
 void Worker::publish_counters() {
@@ -208,12 +220,16 @@ bool Worker::has_work() const {
 
 Nanoseconds Worker::read_clock() { return clock_read_at_ = clock_(); }
 
-void Worker::wait() {
+bool Worker::prepare_to_sleep() {
   mailbox_wake_->arm();
   events_wake_->arm();
-  if (has_work() || look_on()) return io_->submit_and_wait(0);
+  if (has_work() || look_on()) return false;
   cool_all_down();
-  if (has_work()) return io_->submit_and_wait(0);
+  return !has_work();
+}
+
+void Worker::wait() {
+  if (!prepare_to_sleep()) return io_->submit_and_wait(0);
 
   std::optional<Nanoseconds> earliest;
   for (const ServedQueue* queue : timed_) {

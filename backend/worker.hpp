@@ -72,6 +72,10 @@ class Worker {
 
   void start();
 
+  /// In place of start(), for a program of one thread: what the worker's thread does from one wait
+  /// to the next, without waiting. Whether it would go on at once.
+  bool run_once();
+
   // What the control thread may ask for. Only bind_port() waits, for at most one turn.
 
   void adopt(ServedQueue& queue);
@@ -123,7 +127,10 @@ class Worker {
 
   void run();
   Nanoseconds read_clock();
+  void go_round();
   void wait();
+  /// False when there is work, so that no time is to be spent waiting.
+  [[nodiscard]] bool prepare_to_sleep();
   [[nodiscard]] bool has_work() const;
   /// Looks for work for as long as that seems worth it; true when there is some.
   bool look_on();

@@ -22,10 +22,18 @@ Result<std::unique_ptr<WorkerPool>, WorkerError> WorkerPool::create(
   return pool;
 }
 
-void WorkerPool::start(FailureHandler on_failed) {
+void WorkerPool::start(FailureHandler on_failed, Threads threads) {
   on_failed_ = std::move(on_failed);
-  for (const auto& worker : workers_) worker->start();
+  if (threads == Threads::kOwn) {
+    for (const auto& worker : workers_) worker->start();
+  }
   arm();
+}
+
+bool WorkerPool::run_once() {
+  bool is_busy = false;
+  for (const auto& worker : workers_) is_busy |= worker->run_once();
+  return is_busy;
 }
 
 WorkerPool::WorkerPool(boost::asio::io_context& context, FileDescriptor ready,

@@ -4,6 +4,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -23,8 +24,12 @@ class WorkerPool {
                                                                  unsigned count,
                                                                  const PollPolicy::Options& polling,
                                                                  ReportHandler on_report);
-  /// Starts the threads. `on_failed` hears that a worker cannot go on, through no fault of a guest.
-  void start(FailureHandler on_failed);
+  enum class Threads : std::uint8_t { kOwn, kNone };
+  /// Starts the threads, if the workers are to have their own: else run_once() does their work.
+  /// `on_failed` hears that a worker cannot go on, through no fault of a guest.
+  void start(FailureHandler on_failed, Threads threads = Threads::kOwn);
+  /// Worker::run_once() of all; whether one of them would go on at once.
+  bool run_once();
 
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;

@@ -202,6 +202,30 @@ class PortsOfAGuest {
   std::optional<xen::EventChannels> ports_;
 };
 
+TEST_F(WorkerIdleTest, WithoutAThreadAPortIsBoundOnTheCallersOwn) {
+  PortsOfAGuest guest(xen_, 3);
+  add(false);
+  queues_[0]->guest.domain = guest.domain();
+  const auto in_backend = xen_.as_domain(0);
+  auto made = Worker::create(0, outbox_.get(), {.window_ns = 0});
+  ASSERT_TRUE(made.has_value());
+  worker_ = std::move(*made);
+  worker_->adopt(*queues_[0]);
+  worker_->serve(*queues_[0]);
+  const xen::Port port = guest.offer();
+
+  ASSERT_TRUE(worker_->bind_port(*queues_[0], remote(port)).has_value());
+  while (worker_->run_once()) continue;
+  guest.fire(port);
+  while (worker_->run_once()) continue;
+
+  EXPECT_GE(queues_[0]->counters.kicks, 1U);
+  EXPECT_EQ(rings_[0]->looks_before_asking, 0) << "it looked on, with no time for that";
+  worker_->remove(*queues_[0]);
+  while (worker_->run_once()) continue;
+  worker_.reset();
+}
+
 // What the kernel keeps of a port that was closed keeps the events of all others from waking the
 // worker until it is read.
 TEST_F(WorkerIdleTest, HearsOneGuestAfterAnotherPlayedWithItsPorts) {

@@ -89,5 +89,22 @@ TEST_F(WorkerPoolTest, APoolThatEndsDropsWhatWaitsAfterItsWorkersEnded) {
   EXPECT_EQ(witness.use_count(), 1);
 }
 
+TEST_F(WorkerPoolTest, WithoutThreadsWhoeverRunsThemHasTheWorkersDoTheirWork) {
+  const auto in_backend = xen_.as_domain(0);
+  auto pool = WorkerPool::create(context_, 2, {}, [](const WorkerReport&) {});
+  ASSERT_TRUE(pool.has_value());
+  (*pool)->start([](const xen::XenError& error) { ADD_FAILURE() << xen::to_string(error); },
+                 WorkerPool::Threads::kNone);
+  bool is_called = false;
+
+  (*pool)->after_all_turns([&] { is_called = true; });
+  context_.poll();
+
+  EXPECT_FALSE(is_called) << "before a worker had a turn";
+  EXPECT_FALSE((*pool)->run_once()) << "a worker that has nothing to do would go on";
+  context_.poll();
+  EXPECT_TRUE(is_called);
+}
+
 }  // namespace
 }  // namespace vmsg
