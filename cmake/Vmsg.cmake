@@ -42,10 +42,11 @@ if(VMSG_SANITIZE MATCHES thread)
 endif()
 if(VMSG_FUZZ)
   # libFuzzer sees where inputs get only in code that is compiled for it: the libraries too, not
-  # just the targets. Without this it throws dice.
-  target_compile_options(vmsg_base INTERFACE -fsanitize=fuzzer-no-link)
+  # just the targets. Without this it throws dice. What only plays the rest of the world
+  # (VMSG_IS_SCENERY) is not what inputs are to get into.
+  target_compile_options(vmsg_base INTERFACE
+    $<$<NOT:$<BOOL:$<TARGET_PROPERTY:VMSG_IS_SCENERY>>>:-fsanitize=fuzzer-no-link>)
 endif()
-
 # vmsg_library(NAME SOURCES... [LINK targets...]): one static library a folder.
 function(vmsg_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})

@@ -17,7 +17,7 @@
 
 namespace vmsg::net {
 
-class FakeNetHost final : public NetHost {
+class FakeNetHost : public NetHost {
  public:
   // The test's side.
   FeatureSet can_offload;

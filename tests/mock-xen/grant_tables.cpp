@@ -415,7 +415,7 @@ std::vector<std::string> GrantTables::held(std::uint16_t domid) const {
                     " with domain " + std::to_string(share.grantee));
   }
   const Domain* const domain = find(domid);
-  if (domain == nullptr) return lines;
+  if (domain == nullptr || domain->used_refs == 0) return lines;
   for (std::uint32_t ref = 0; ref < kMaxGrants; ++ref) {
     const Page& page = domain->pages[ref];
     if (!page.used || !page.ending) continue;

@@ -14,7 +14,7 @@
 
 namespace vmsg::test {
 
-class MemoryDisk final : public blk::Disk {
+class MemoryDisk : public blk::Disk {
  public:
   explicit MemoryDisk(std::size_t size) : bytes_(size) {
     traits_.discard.max_bytes = size;
