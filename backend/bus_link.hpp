@@ -77,6 +77,9 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   /// Looks at the ring for the first time: after both sides are connected.
   void open();
   void close();
+  /// Also one that has failed is closed, before its listener has heard of it: nothing is to be put
+  /// on it any more.
+  [[nodiscard]] bool is_closed() const { return is_closed_; }
 
   /// The device changed bytes of its configuration space.
   void config_changed(std::uint16_t number);

@@ -394,7 +394,8 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
   attached->device->set_host(*attached->voice);
   if (attached->is_leaving || is_removing_) return close_device(*attached);
 
-  if (link_ != nullptr && own_ == XenbusState::kConnected) {
+  // What a link that is closed already has not taken on is attached when the bus connects again.
+  if (link_ != nullptr && own_ == XenbusState::kConnected && !link_->is_closed()) {
     if (const auto done = link_->attach(number, *attached->device, true); !done) {
       attached->is_leaving = true;
       attached->refusal = done.error();
