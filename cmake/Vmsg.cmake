@@ -12,6 +12,7 @@ endif()
 
 option(VMSG_WERROR "Treat warnings as errors" OFF)
 set(VMSG_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them")
+option(VMSG_COVERAGE "Count which lines and branches run (GCC)" OFF)
 # The arm64 and fuzz builds need the pure layer alone.
 option(VMSG_TRANSPORT_ONLY "Build transport/ and its tests, nothing that needs Xen" OFF)
 
@@ -47,6 +48,12 @@ if(VMSG_FUZZ)
   target_compile_options(vmsg_base INTERFACE
     $<$<NOT:$<BOOL:$<TARGET_PROPERTY:VMSG_IS_SCENERY>>>:-fsanitize=fuzzer-no-link>)
 endif()
+if(VMSG_COVERAGE)
+  # Atomic: some devices have threads.
+  target_compile_options(vmsg_base INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(vmsg_base INTERFACE --coverage)
+endif()
+
 # vmsg_library(NAME SOURCES... [LINK targets...]): one static library a folder.
 function(vmsg_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})

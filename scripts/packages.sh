@@ -14,6 +14,9 @@ packages_check="clang-format-19 clang-tidy-19 clang-19 libclang-rt-19-dev shellc
 # Fuzzing.
 packages_fuzz="clang-19 libclang-rt-19-dev"
 
+# What the fuzz targets get to.
+packages_coverage="gcovr"
+
 # The pure layer for arm64, and its unit tests.
 packages_arm64="g++-aarch64-linux-gnu qemu-user-static"
 
