@@ -175,6 +175,7 @@ void BusLink::finish_leaving() {
     listener_.device_gone(number);
     if (alive.expired()) return;
   }
+  if (is_failure_untold_) return;  // close() has posted another call of this behind the news
   if (is_closed_ && served_.empty() && withdrawing_ == 0) listener_.link_gone();
 }
 
@@ -294,8 +295,13 @@ void BusLink::send(std::span<const std::byte> frame) {
 
 void BusLink::fail(std::string why) {
   if (is_closed_) return;
-  // Told before close() tells that the link is gone: after that nobody is there to tell.
-  post([this, why = std::move(why)] { listener_.link_failed(why); });
+  // Told before anything tells that the link is gone, such as a detach that was under way: after
+  // that nobody is there to tell.
+  is_failure_untold_ = true;
+  post([this, why = std::move(why)] {
+    is_failure_untold_ = false;
+    listener_.link_failed(why);
+  });
   close();
 }
 

@@ -137,6 +137,7 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
   Log log_;
   bool is_open_ = false;
   bool is_closed_ = false;
+  bool is_failure_untold_ = false;
   bool must_notify_ = false;
   bool is_turn_posted_ = false;
   std::uint64_t frames_sent_ = 0;
