@@ -18,6 +18,12 @@ constexpr std::size_t kEventsPerTurn = 256;
 constexpr std::size_t kCompletionsPerTurn = 512;
 constexpr unsigned kRingEntries = 256;
 
+Nanoseconds now_ns() {
+  return static_cast<Nanoseconds>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                      std::chrono::steady_clock::now().time_since_epoch())
+                                      .count());
+}
+
 void signal_eventfd(int fd) {
   const std::uint64_t one = 1;
   // It can only fail when the counter is full, and then the reader is awake anyway.
@@ -71,15 +77,8 @@ class Worker::WakeUp final : public IoCompletion {
   bool was_woken_ = false;
 };
 
-Nanoseconds monotonic_clock() {
-  return static_cast<Nanoseconds>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                      std::chrono::steady_clock::now().time_since_epoch())
-                                      .count());
-}
-
 Result<std::unique_ptr<Worker>, WorkerError> Worker::create(unsigned number, int outbox_ready,
-                                                            const PollPolicy::Options& polling,
-                                                            Clock clock) {
+                                                            const PollPolicy::Options& polling) {
   FileDescriptor mailbox_ready(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!mailbox_ready.is_open()) return std::unexpected(WorkerError{"eventfd", errno});
 
@@ -90,17 +89,16 @@ Result<std::unique_ptr<Worker>, WorkerError> Worker::create(unsigned number, int
   auto io = IoRing::create(kRingEntries);
   if (!io) return std::unexpected(WorkerError{"io_uring", io.error()});
 
-  return std::unique_ptr<Worker>(new Worker(number, outbox_ready, polling, clock,
-                                            std::move(mailbox_ready), std::move(*events),
-                                            std::move(*mapper), std::move(*io)));
+  return std::unique_ptr<Worker>(new Worker(number, outbox_ready, polling, std::move(mailbox_ready),
+                                            std::move(*events), std::move(*mapper),
+                                            std::move(*io)));
 }
 
-Worker::Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling, Clock clock,
+Worker::Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling,
                FileDescriptor mailbox_ready, xen::EventChannels events, xen::GrantMapper mapper,
                std::unique_ptr<IoRing> io)
     : number_(number),
       outbox_ready_(outbox_ready),
-      clock_(clock),
       mailbox_ready_(std::move(mailbox_ready)),
       events_(std::move(events)),
       mapper_(std::move(mapper)),
@@ -218,8 +216,6 @@ bool Worker::has_work() const {
          events_wake_->is_pending();
 }
 
-Nanoseconds Worker::read_clock() { return clock_read_at_ = clock_(); }
-
 bool Worker::prepare_to_sleep() {
   mailbox_wake_->arm();
   events_wake_->arm();
@@ -237,7 +233,7 @@ void Worker::wait() {
     if (at && (!earliest || *at < *earliest)) earliest = at;
   }
   if (!earliest) return io_->submit_and_wait(std::nullopt);
-  const Nanoseconds now = read_clock();
+  const Nanoseconds now = now_ns();
   io_->submit_and_wait(*earliest > now ? *earliest - now : 0);
 }
 
@@ -247,9 +243,7 @@ bool Worker::look_on() {
   // Armed polls must be with the kernel before anything is expected of them.
   io_->submit_and_wait(0);
   if (!is_a_guest_next()) return false;
-  // A worker that is to sleep now is asked with the time that the turn has ended at: in a PV domain
-  // each reading of the clock is a system call.
-  for (Nanoseconds now = clock_read_at_; polling_.may_look_on(now); now = read_clock()) {
+  for (Nanoseconds now = now_ns(); polling_.may_look_on(now); now = now_ns()) {
     look_at_hot_queues(now);
     if (!ready_.empty() || io_->has_completions()) return true;
     // Somebody has asked for a turn at a certain time, which only wait() knows how to keep.
@@ -409,7 +403,7 @@ void Worker::make_ready(ServedQueue& queue) {
 }
 
 void Worker::turn() {
-  const Nanoseconds now = read_clock();
+  const Nanoseconds now = now_ns();
   turn_at_ = now;
   wake_timed(now);
   look_at_hot_queues(now);
@@ -438,7 +432,7 @@ void Worker::turn() {
     if (!queue->is_stopped) queue->service->deliver(queue->guest, give_);
   }
   give_.run();
-  const Nanoseconds done_at = read_clock();
+  const Nanoseconds done_at = now_ns();
   for (ServedQueue* queue : this_turn_) finish_queue(*queue, done_at);
   this_turn_.clear();
 }

@@ -49,10 +49,6 @@ struct WorkerReport {
   xen::XenError xen_error{};
 };
 
-using Clock = Nanoseconds (*)();
-/// CLOCK_MONOTONIC.
-[[nodiscard]] Nanoseconds monotonic_clock();
-
 struct WorkerError {
   const char* what = "";
   int error = 0;  // errno
@@ -62,8 +58,7 @@ class Worker {
  public:
   /// `outbox_ready` is an eventfd that is signalled when reports wait; it outlives the worker.
   static Result<std::unique_ptr<Worker>, WorkerError> create(unsigned number, int outbox_ready,
-                                                             const PollPolicy::Options& polling,
-                                                             Clock clock = monotonic_clock);
+                                                             const PollPolicy::Options& polling);
 
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -121,12 +116,11 @@ class Worker {
 
   class WakeUp;  // a multishot poll on one descriptor
 
-  Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling, Clock clock,
+  Worker(unsigned number, int outbox_ready, const PollPolicy::Options& polling,
          FileDescriptor mailbox_ready, xen::EventChannels events, xen::GrantMapper mapper,
          std::unique_ptr<IoRing> io);
 
   void run();
-  Nanoseconds read_clock();
   void go_round();
   void wait();
   /// False when there is work, so that no time is to be spent waiting.
@@ -167,7 +161,6 @@ class Worker {
 
   const unsigned number_;
   const int outbox_ready_;
-  const Clock clock_;
   FileDescriptor mailbox_ready_;
 
   std::mutex mailbox_mutex_;
@@ -197,7 +190,6 @@ class Worker {
   PollPolicy polling_;
   const Nanoseconds hot_for_;
   Nanoseconds turn_at_ = 0;
-  Nanoseconds clock_read_at_ = 0;
   bool has_more_events_ = false;
   bool is_broken_ = false;  // kBroken was reported
   bool quit_ = false;

@@ -27,7 +27,6 @@ class QuietRing final : public DeviceQueue {
   mutable std::atomic<int> looks{0};
   int looks_before_asking = -1;  // read after `asked`
   std::binary_semaphore asked{0};
-  std::atomic<int> asks{0};
 
  private:
   std::optional<QueueError> read_heads(std::size_t) override { return std::nullopt; }
@@ -45,7 +44,6 @@ class QuietRing final : public DeviceQueue {
       looks_before_asking = looks;
       asked.release();
     }
-    ++asks;
     return false;
   }
 };
@@ -69,12 +67,6 @@ class IdleService final : public QueueService {
   const bool waits_;
 };
 
-std::atomic<int> clock_readings{0};
-Nanoseconds counting_clock() {
-  ++clock_readings;
-  return monotonic_clock();
-}
-
 /// A worker with some queues, each of which has had one turn, and nothing to do since.
 class WorkerIdleTest : public ::testing::Test {
  protected:
@@ -90,9 +82,9 @@ class WorkerIdleTest : public ::testing::Test {
   }
 
   /// Until every queue was asked for a notification: the worker is about to sleep.
-  void run(const PollPolicy::Options& polling = {}) {
+  void run() {
     const auto in_backend = xen_.as_domain(0);
-    auto made = Worker::create(0, outbox_.get(), polling, counting_clock);
+    auto made = Worker::create(0, outbox_.get(), {});
     ASSERT_TRUE(made.has_value());
     worker_ = std::move(*made);
     for (const auto& queue : queues_) {
@@ -157,29 +149,6 @@ TEST_F(WorkerIdleTest, OneGuestThatMayGoOnKeepsItLooking) {
   run();
 
   EXPECT_GT(rings_[1]->looks_before_asking, 0);
-}
-
-// In a PV domain reading the clock is a system call.
-TEST_F(WorkerIdleTest, AWorkerThatGoesToSleepReadsTheClockTwiceATurn) {
-  constexpr int kTurns = 100;
-  add(false);
-  run({.window_ns = 0});
-  const auto wait_for_asks = [&](int count) {
-    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
-    while (rings_[0]->asks < count) {
-      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
-      std::this_thread::yield();
-    }
-  };
-  wait_for_asks(1);
-  const int before = clock_readings;
-
-  for (int i = 0; i < kTurns; ++i) {
-    worker_->kick(*queues_[0]);
-    wait_for_asks(i + 2);
-  }
-
-  EXPECT_EQ(clock_readings - before, 2 * kTurns);
 }
 
 /// Offers ports to domain 0 and fires them.
