@@ -96,8 +96,9 @@ all_are() {
 	for feature; do grep -q "^$feature: $wanted" /tmp/features || { cat /tmp/features && return 1; }; done
 }
 
-# queue_packets rx|tx NUMBER: how many of them one queue of eth0 has carried.
-queue_packets() { ethtool -S eth0 | sed -n "s/^ *$1_queue_$2_packets: //p"; }
+# queue_packets rx|tx NUMBER: how many of them one queue of eth0 has carried. tx_queue_1_packets is tx1_packets in
+# later kernels.
+queue_packets() { ethtool -S eth0 | sed -nE "s/^ *$1(_queue_)?$2_packets: //p"; }
 
 tcp_bad_checksums() { awk '/^Tcp: [0-9]/ {print $16}' /proc/net/snmp; }
 
