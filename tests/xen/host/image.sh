@@ -140,6 +140,7 @@ build_base() {
 	if [ -n "$flavour" ]; then
 		guest_pkg=$work/guest-pkg guest_kver=$guest_kernel_version
 		unpack_guest_kernel "$guest_pkg" || return 1
+		touch "$work/dom0/guest/another-kernel"
 		unpack_kernel "$guest_pkg/vmlinuz" "$work/dom0/guest/vmlinux" || return 1
 	else
 		cp "$base/vmlinux" "$work/dom0/guest/vmlinux"

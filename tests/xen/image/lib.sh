@@ -88,6 +88,7 @@ domid() {
 # reads a timer chip that is not there 100000 times to find out how fast the TSC is. It goes by Xen's
 # clock anyway. lpj: how fast it loops when it waits, which it cannot measure at that point.
 pvh_words="pci=noearly clearcpuid=4 lpj=4000000"
+[ ! -e /guest/another-kernel ] || pvh_words="" # later ones warn of a missing TSC
 
 # guest_config NAME TYPE: a configuration on standard output, more lines for it on standard input.
 # The clock is native because Xen does not trust that of an emulated cpu, and would be asked for every
