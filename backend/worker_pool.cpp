@@ -61,13 +61,18 @@ void WorkerPool::after_all_turns(std::move_only_function<void()> then) {
   for (const auto& worker : workers_) worker->pass(barrier);
 }
 
-void WorkerPool::passed(const TurnBarrier& barrier) {
+void WorkerPool::passed(const std::weak_ptr<Alive>& alive, const TurnBarrier& barrier) {
   const auto found = std::ranges::find_if(
       waiting_, [&](const auto& waiting) { return &waiting->barrier == &barrier; });
   VMSG_INVARIANT(found != waiting_.end());
-  const std::unique_ptr<Waiting> done = std::move(*found);
-  waiting_.erase(found);
-  done->then();
+  (*found)->is_over = true;
+  // Each barrier is reported by the worker that passes it last, and one worker's reports may be
+  // taken before another's earlier one.
+  while (!alive.expired() && !waiting_.empty() && waiting_.front()->is_over) {
+    const std::unique_ptr<Waiting> done = std::move(waiting_.front());
+    waiting_.pop_front();
+    done->then();
+  }
 }
 
 void WorkerPool::arm() {
@@ -84,7 +89,7 @@ void WorkerPool::on_ready(const std::weak_ptr<Alive>& alive,
   for (const auto& worker : workers_) worker->take_reports(reports_);
   for (const WorkerReport& report : reports_) {
     if (report.kind == WorkerReport::Kind::kPassed) {
-      passed(*report.barrier);
+      passed(alive, *report.barrier);
     } else if (report.kind == WorkerReport::Kind::kBroken) {
       on_failed_(report.xen_error);
     } else {

@@ -5,6 +5,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -38,8 +39,9 @@ class WorkerPool {
   /// The worker that serves the fewest queues.
   [[nodiscard]] Worker& least_loaded();
 
-  /// Calls `then` on the loop when every worker has ended the turn that it may be in now. When the
-  /// pool is destroyed before that, `then` is destroyed without being called; no worker runs then.
+  /// Calls `then` on the loop when every worker has ended the turn that it may be in now, in the
+  /// order of the calls. When the pool is destroyed before that, `then` is destroyed without being
+  /// called; no worker runs then.
   void after_all_turns(std::move_only_function<void()> then);
 
   [[nodiscard]] std::size_t size() const { return workers_.size(); }
@@ -56,10 +58,11 @@ class WorkerPool {
         : barrier(workers), then(std::move(what)) {}
     TurnBarrier barrier;
     std::move_only_function<void()> then;
+    bool is_over = false;
   };
 
   void arm();
-  void passed(const TurnBarrier& barrier);
+  void passed(const std::weak_ptr<Alive>& alive, const TurnBarrier& barrier);
   void on_ready(const std::weak_ptr<Alive>& alive, const boost::system::error_code& error);
 
   ReportHandler on_report_;
@@ -67,7 +70,7 @@ class WorkerPool {
   std::vector<WorkerReport> reports_;
   boost::asio::posix::stream_descriptor ready_;  // the eventfd that workers signal
   // Teardown is bottom up: workers count barriers down until they are joined.
-  std::vector<std::unique_ptr<Waiting>> waiting_;
+  std::deque<std::unique_ptr<Waiting>> waiting_;  // in the order of the calls
   std::vector<std::unique_ptr<Worker>> workers_;
   // No handler runs any more once the token is gone; then the workers.
   std::shared_ptr<Alive> alive_ = std::make_shared<Alive>();
