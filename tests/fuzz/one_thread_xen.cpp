@@ -158,22 +158,7 @@ Client::~Client() {
   }
 }
 
-int Client::take_extra_fd() { return std::exchange(extra_fd_, -1); }
-
-bool Client::is_ours() const { return pid_ == ::getpid(); }
-
-bool Client::is_domain_alive() const {
-  const DomainArea& area = segment_->domains[hello_.domain_slot];
-  return area.incarnation.load(std::memory_order_acquire) == incarnation_ &&
-         area.alive.load(std::memory_order_acquire) != 0;
-}
-
 int Client::injected(Call call) const { return OneThreadXen::world().ask_before(domid_, call); }
-
-void Client::count(Counter counter, std::uint64_t by) const {
-  segment_->domains[hello_.domain_slot].counters[static_cast<std::size_t>(counter)].fetch_add(
-      by, std::memory_order_relaxed);
-}
 
 bool Client::call(Request request, const void* in, Reply& reply, void* out, std::size_t out_size,
                   int* fd) {
@@ -205,27 +190,6 @@ void log_error(xentoollog_logger*, const char*, const char*, int error) { errno 
 // ---- in place of store_handle.cpp ---------------------------------------------------------------
 
 namespace store {
-namespace {
-
-int error_of_name(std::string_view name) {
-  const auto* found =
-      std::ranges::find_if(xsd_errors, [&](const auto& known) { return name == known.errstring; });
-  return found == std::end(xsd_errors) ? EINVAL : found->errnum;
-}
-
-}  // namespace
-
-void Buffer::Free::operator()(char* block) const noexcept { std::free(block); }
-
-Buffer Buffer::copy_of(std::string_view text) {
-  // NOLINTNEXTLINE(cppcoreguidelines-no-malloc): the caller of the C interface calls free()
-  auto* block = static_cast<char*>(std::malloc(text.size() + 1));
-  must(block != nullptr);
-  if (!text.empty()) std::memcpy(block, text.data(), text.size());
-  block[text.size()] = '\0';
-  return {.bytes = std::unique_ptr<char, Free>(block), .size = text.size()};
-}
-
 StoreHandle::StoreHandle(std::unique_ptr<Client> client, bool filters_unwatched)
     : client_(std::move(client)), filters_unwatched_(filters_unwatched) {
   OneThreadXen::world().set_receiver(
@@ -247,12 +211,6 @@ StoreHandle::StoreHandle(std::unique_ptr<Client> client, bool filters_unwatched)
 StoreHandle::~StoreHandle() { close_pipe(); }
 
 void StoreHandle::abandon() {}
-
-void StoreHandle::close_pipe() {
-  for (int& end : event_pipe_) {
-    if (end >= 0) ::close(std::exchange(end, -1));
-  }
-}
 
 bool StoreHandle::start_reader() { return true; }
 
@@ -288,53 +246,6 @@ std::optional<Buffer> StoreHandle::talk(xsd_sockmsg_type type, xs_transaction_t 
   }
   must(reply.header.type == header.type);
   return std::move(reply.body);
-}
-
-void StoreHandle::queue_event(Buffer event) {
-  if (events_.empty()) set_readable();
-  events_.push_back(std::move(event));
-}
-
-std::optional<Buffer> StoreHandle::next_event(bool) {
-  if (events_.empty()) {
-    errno = EAGAIN;
-    return std::nullopt;
-  }
-  Buffer event = std::move(events_.front());
-  events_.pop_front();
-  if (events_.empty()) clear_readable();
-  return event;
-}
-
-int StoreHandle::event_fd() {
-  if (event_pipe_[0] < 0) {
-    must(::pipe2(event_pipe_.data(), O_CLOEXEC) == 0);
-    if (!events_.empty()) set_readable();
-  }
-  return event_pipe_[0];
-}
-
-void StoreHandle::forget_events(std::string_view path, std::string_view token) {
-  const bool was_empty = events_.empty();
-  const std::string parent(path);
-  std::erase_if(events_, [&](const Buffer& event) {
-    const std::string_view whole = event.view();
-    const std::size_t end = std::min(whole.find('\0'), whole.size() - 1);
-    const std::string_view rest = whole.substr(end + 1);
-    return rest.substr(0, rest.find('\0')) == token &&
-           xs_path_is_subpath(parent.c_str(), std::string(whole.substr(0, end)).c_str());
-  });
-  if (!was_empty && events_.empty()) clear_readable();
-}
-
-// One byte is in the pipe while there are events.
-void StoreHandle::set_readable() {
-  if (event_pipe_[1] >= 0) must(::write(event_pipe_[1], "", 1) == 1);
-}
-
-void StoreHandle::clear_readable() {
-  char byte = 0;
-  if (event_pipe_[0] >= 0) must(::read(event_pipe_[0], &byte, 1) == 1);
 }
 
 }  // namespace store

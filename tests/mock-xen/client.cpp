@@ -233,16 +233,6 @@ Client::~Client() {
   errno = error;
 }
 
-int Client::take_extra_fd() { return std::exchange(extra_fd_, -1); }
-
-bool Client::is_ours() const { return pid_ == ::getpid(); }
-
-bool Client::is_domain_alive() const {
-  const DomainArea& area = segment_->domains[hello_.domain_slot];
-  return area.incarnation.load(std::memory_order_acquire) == incarnation_ &&
-         area.alive.load(std::memory_order_acquire) != 0;
-}
-
 int Client::injected(Call call) const {
   DomainArea& area = segment_->domains[hello_.domain_slot];
   int error = 0;
@@ -252,11 +242,6 @@ int Client::injected(Call call) const {
   if (!fires) return 0;
   count(Counter::kFailuresInjected);
   return error;
-}
-
-void Client::count(Counter counter, std::uint64_t by) const {
-  segment_->domains[hello_.domain_slot].counters[static_cast<std::size_t>(counter)].fetch_add(
-      by, std::memory_order_relaxed);
 }
 
 bool Client::call(Request request, const void* in, Reply& reply, void* out, std::size_t out_size,

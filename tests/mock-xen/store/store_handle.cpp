@@ -1,6 +1,5 @@
 #include "tests/mock-xen/store/store_handle.hpp"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -9,38 +8,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <system_error>
 #include <utility>
 
 namespace vmsg::mock::store {
-namespace {
-
-Buffer make_buffer(std::size_t size) {
-  // NOLINTNEXTLINE(cppcoreguidelines-no-malloc): the caller of the C interface calls free()
-  auto* block = static_cast<char*>(std::malloc(size + 1));
-  if (block == nullptr) std::abort();
-  block[size] = '\0';
-  return {.bytes = std::unique_ptr<char, Buffer::Free>(block), .size = size};
-}
-
-int error_of_name(std::string_view name) {
-  const auto* found =
-      std::ranges::find_if(xsd_errors, [&](const auto& known) { return name == known.errstring; });
-  return found == std::end(xsd_errors) ? EINVAL : found->errnum;
-}
-
-}  // namespace
-
-void Buffer::Free::operator()(char* block) const noexcept { std::free(block); }
-
-Buffer Buffer::copy_of(std::string_view text) {
-  Buffer buffer = make_buffer(text.size());
-  if (!text.empty()) std::memcpy(buffer.bytes.get(), text.data(), text.size());
-  return buffer;
-}
-
 StoreHandle::StoreHandle(std::unique_ptr<Client> client, bool filters_unwatched)
     : client_(std::move(client)), filters_unwatched_(filters_unwatched) {}
 
@@ -54,12 +26,6 @@ StoreHandle::~StoreHandle() {
 void StoreHandle::abandon() {
   client_.reset();
   close_pipe();
-}
-
-void StoreHandle::close_pipe() {
-  for (int& end : event_pipe_) {
-    if (end >= 0) ::close(std::exchange(end, -1));
-  }
 }
 
 bool StoreHandle::start_reader() {
@@ -212,64 +178,6 @@ void StoreHandle::break_connection() {
   reply_arrived_.notify_all();
   event_arrived_.notify_all();
   errno = error;
-}
-
-// --- Watch events.
-
-void StoreHandle::queue_event(Buffer event) {
-  const std::lock_guard queues(queue_mutex_);
-  if (events_.empty()) set_readable();
-  events_.push_back(std::move(event));
-  event_arrived_.notify_one();
-}
-
-std::optional<Buffer> StoreHandle::next_event(bool may_wait) {
-  std::unique_lock queues(queue_mutex_);
-  if (may_wait) event_arrived_.wait(queues, [this] { return !events_.empty() || is_broken_; });
-  if (events_.empty()) {
-    errno = is_broken_ ? EINVAL : EAGAIN;
-    return std::nullopt;
-  }
-  Buffer event = std::move(events_.front());
-  events_.pop_front();
-  if (events_.empty()) clear_readable();
-  return event;
-}
-
-int StoreHandle::event_fd() {
-  const std::lock_guard queues(queue_mutex_);
-  if (event_pipe_[0] < 0) {
-    if (::pipe2(event_pipe_.data(), O_CLOEXEC) != 0) {
-      event_pipe_ = {-1, -1};
-      return -1;
-    }
-    if (!events_.empty()) set_readable();
-  }
-  return event_pipe_[0];
-}
-
-void StoreHandle::forget_events(std::string_view path, std::string_view token) {
-  const std::lock_guard queues(queue_mutex_);
-  const bool was_empty = events_.empty();
-  std::erase_if(events_, [&](const Buffer& event) {
-    const std::string event_path = event.bytes.get();
-    const std::string_view rest = event.view().substr(std::min(event_path.size() + 1, event.size));
-    return rest.substr(0, rest.find('\0')) == token &&
-           xs_path_is_subpath(std::string(path).c_str(), event_path.c_str());
-  });
-  if (!was_empty && events_.empty()) clear_readable();
-}
-
-// One byte is in the pipe while there are events.
-void StoreHandle::set_readable() {
-  if (event_pipe_[1] < 0) return;
-  while (::write(event_pipe_[1], "", 1) < 0 && errno == EINTR) continue;
-}
-
-void StoreHandle::clear_readable() {
-  if (event_pipe_[0] < 0) return;
-  char byte = 0;
-  while (::read(event_pipe_[0], &byte, 1) < 0 && errno == EINTR) continue;
 }
 
 }  // namespace vmsg::mock::store

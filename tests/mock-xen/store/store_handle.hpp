@@ -39,6 +39,9 @@ struct Buffer {
   [[nodiscard]] std::string_view view() const { return {bytes.get(), size}; }
 };
 
+/// The errno that the name in an error reply stands for.
+[[nodiscard]] int error_of_name(std::string_view name);
+
 class StoreHandle {
  public:
   StoreHandle(std::unique_ptr<Client> client, bool filters_unwatched);
