@@ -333,7 +333,7 @@ void Worker::obey(const Order& order) {
     case Order::Kind::kPass:
       // ORDER: what this worker did in its turns comes before what the last one's report allows.
       if (order.barrier->left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-        report({.kind = WorkerReport::Kind::kPassed, .barrier = order.barrier});
+        report({.kind = WorkerReport::Kind::kPassed});
       }
       return;
   }

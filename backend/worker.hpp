@@ -40,11 +40,10 @@ struct WorkerReport {
     kReleased,  // nothing of the queue is in use any more
     kFault,     // the queue was stopped; `fault` says why
     kBroken,    // `xen_error`: its event-channel handle fails, so kicks do not arrive any more
-    kPassed,    // `barrier`: this worker was the last that had to end a turn
+    kPassed,    // a barrier: this worker was the last that had to end a turn
   };
   Kind kind = Kind::kUsed;
   ServedQueue* queue = nullptr;
-  TurnBarrier* barrier = nullptr;
   ServiceStop fault{};
   xen::XenError xen_error{};
 };

@@ -61,14 +61,11 @@ void WorkerPool::after_all_turns(std::move_only_function<void()> then) {
   for (const auto& worker : workers_) worker->pass(barrier);
 }
 
-void WorkerPool::passed(const std::weak_ptr<Alive>& alive, const TurnBarrier& barrier) {
-  const auto found = std::ranges::find_if(
-      waiting_, [&](const auto& waiting) { return &waiting->barrier == &barrier; });
-  VMSG_INVARIANT(found != waiting_.end());
-  (*found)->is_over = true;
-  // Each barrier is reported by the worker that passes it last, and one worker's reports may be
-  // taken before another's earlier one.
-  while (!alive.expired() && !waiting_.empty() && waiting_.front()->is_over) {
+void WorkerPool::tell_who_waits(const std::weak_ptr<Alive>& alive) {
+  // One worker's reports may be taken before another's earlier ones: that some barrier was passed
+  // is a reason to look, and the order is that of the calls.
+  while (!alive.expired() && !waiting_.empty() &&
+         waiting_.front()->barrier.left.load(std::memory_order_acquire) == 0) {
     const std::unique_ptr<Waiting> done = std::move(waiting_.front());
     waiting_.pop_front();
     done->then();
@@ -89,7 +86,7 @@ void WorkerPool::on_ready(const std::weak_ptr<Alive>& alive,
   for (const auto& worker : workers_) worker->take_reports(reports_);
   for (const WorkerReport& report : reports_) {
     if (report.kind == WorkerReport::Kind::kPassed) {
-      passed(alive, *report.barrier);
+      tell_who_waits(alive);
     } else if (report.kind == WorkerReport::Kind::kBroken) {
       on_failed_(report.xen_error);
     } else {

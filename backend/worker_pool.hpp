@@ -58,11 +58,10 @@ class WorkerPool {
         : barrier(workers), then(std::move(what)) {}
     TurnBarrier barrier;
     std::move_only_function<void()> then;
-    bool is_over = false;
   };
 
   void arm();
-  void passed(const std::weak_ptr<Alive>& alive, const TurnBarrier& barrier);
+  void tell_who_waits(const std::weak_ptr<Alive>& alive);
   void on_ready(const std::weak_ptr<Alive>& alive, const boost::system::error_code& error);
 
   ReportHandler on_report_;
