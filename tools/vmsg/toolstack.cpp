@@ -144,9 +144,17 @@ Result<xen::DomainId, Failure> Toolstack::find_domain(std::string_view name_or_i
   if (!all) return std::unexpected(all.error());
   for (const xen::DomainId domain : *all) {
     const auto name = store_->find(xen::Path::domain(domain) / "name");
-    if (name && *name && **name == name_or_id) return domain;
+    if (!name || !*name || **name != name_or_id) continue;
+    // A home that is being made, or that was left behind, has a name too.
+    if (is_introduced(domain)) return domain;
   }
   return std::unexpected(fmt::format("no domain named '{}' is running", printable(name_or_id)));
+}
+
+bool Toolstack::is_introduced(xen::DomainId domain) {
+  if (domain == 0) return true;
+  const auto introduced = store_->is_domain_introduced(domain);
+  return introduced && *introduced;
 }
 
 std::string Toolstack::name_of(xen::DomainId domain) {

@@ -92,11 +92,6 @@ Result<void, Failure> WatchService::run(int stop_fd) {
   }
 }
 
-bool WatchService::is_introduced(xen::DomainId id) {
-  const auto introduced = toolstack_.store().is_domain_introduced(id);
-  return introduced && *introduced;
-}
-
 // ---- domains come and go ------------------------------------------------------------------------
 
 Result<void, Failure> WatchService::look() {
@@ -104,25 +99,27 @@ Result<void, Failure> WatchService::look() {
   if (!domains) return std::unexpected(domains.error());
   for (const xen::DomainId id : *domains) {
     // A home that is being made, or that was left behind, is no domain.
-    if (id == 0 || guests_.contains(id) || !is_introduced(id)) continue;
+    if (id == 0 || guests_.contains(id) || !toolstack_.is_introduced(id)) continue;
     leaving_.erase(id);
     guests_.emplace(id, Guest{});
   }
   for (auto entry = guests_.begin(); entry != guests_.end();) {
     auto& [id, guest] = *entry;
-    if (!is_introduced(id)) {
+    if (!toolstack_.is_introduced(id)) {
       guest_gone(id, guest);
       entry = guests_.erase(entry);
       continue;
     }
     if (!guest.is_judged) judge(id, guest);
-    if (guest.is_judged) {
-      look_at_virtio(id, guest);
-      look_for_lost_backends(id, guest);
-      attach_waiting(id, guest);
-      look_at_attaching(id, guest);
-    }
     ++entry;
+  }
+  // Only now: a guest may wait for a domain whose name was just read, and nothing says it again.
+  for (auto& [id, guest] : guests_) {
+    if (!guest.is_judged) continue;
+    look_at_virtio(id, guest);
+    look_for_lost_backends(id, guest);
+    attach_waiting(id, guest);
+    look_at_attaching(id, guest);
   }
   return {};
 }
@@ -299,7 +296,7 @@ void WatchService::look_for_lost_backends(xen::DomainId id, Guest& guest) {
         part.state == PartState::kAttaching || part.state == PartState::kAttached;
     if (!is_written) continue;
     const xen::BusId bus = part.ids.front().bus;
-    if (bus.device_domain == 0 || is_introduced(bus.device_domain)) continue;
+    if (toolstack_.is_introduced(bus.device_domain)) continue;
     say(Level::kWarning,
         fmt::format("{} has lost its backend {}", label(id, guest.name), printable(part.backend)));
     // A restarted driver domain has another id: the bus is made anew, and the guest starts afresh.
@@ -336,7 +333,7 @@ void WatchService::tidy_up() {
 }
 
 void WatchService::finish_tidying(xen::DomainId id) {
-  if (is_introduced(id)) return;
+  if (toolstack_.is_introduced(id)) return;
   toolstack_.clean_up_after(id, milliseconds(0));
   // The toolstack takes its folder away with the domain. What we wrote may have come later.
   static_cast<void>(

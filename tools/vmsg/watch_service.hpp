@@ -74,7 +74,6 @@ class WatchService {
   void guest_gone(xen::DomainId id, const Guest& guest);
   void tidy_up();
   void finish_tidying(xen::DomainId id);
-  [[nodiscard]] bool is_introduced(xen::DomainId id);
 
   Toolstack& toolstack_;
   GuestConfigs configs_;
