@@ -137,12 +137,14 @@ bool BusLink::eject(std::uint16_t number) {
   return is_asked;
 }
 
-void BusLink::detach(std::uint16_t number) {
+bool BusLink::detach(std::uint16_t number) {
   const auto found = served_.find(number);
-  if (found == served_.end() || found->second.is_leaving) return;
+  if (found == served_.end()) return false;
+  if (found->second.is_leaving) return true;
   take_off(number, found->second);
   post([this] { finish_leaving(); });
   finish_turn();
+  return true;
 }
 
 void BusLink::config_changed(std::uint16_t number) {

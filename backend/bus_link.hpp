@@ -71,8 +71,10 @@ class BusLink final : public FrameSink, public BusHost, public DeviceSessionList
 
   /// Puts a device on the bus; it stays the caller's until device_gone().
   Result<void, std::string> attach(std::uint16_t number, ServedDevice& device, bool is_announced);
+  /// Asks the driver side to let go of it. False when it is not on the bus, or not any more.
   bool eject(std::uint16_t number);
-  void detach(std::uint16_t number);
+  /// Takes it off the bus. False when it was never there: then no device_gone() follows.
+  [[nodiscard]] bool detach(std::uint16_t number);
 
   /// Looks at the ring for the first time: after both sides are connected.
   void open();

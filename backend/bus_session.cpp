@@ -437,21 +437,10 @@ void BusSession::refresh_device(AttachedDevice& device) {
 
 void BusSession::start_detach(AttachedDevice& device, DetachRequest how) {
   if (device.is_leaving) return;
-  if (link_ == nullptr || device.device == nullptr) {
-    device.is_leaving = true;
-    return close_device(device);
-  }
-  if (how == DetachRequest::kForce) {
-    device.is_leaving = true;
-    set_status(device.number, AttachStatus::kDetaching);
-    link_->detach(device.number);
-    return;
-  }
+  if (link_ == nullptr || how == DetachRequest::kForce) return take_back(device);
   if (std::exchange(device.is_ejecting, true)) return;
-  if (!link_->eject(device.number)) {
-    device.is_leaving = true;
-    return close_device(device);
-  }
+  // A driver side that does not have it, or loses it already, need not be asked.
+  if (!link_->eject(device.number)) return take_back(device);
   set_status(device.number, AttachStatus::kDetaching);
   device.eject_timer.emplace(services_.context, services_.limits.eject_timeout);
   device.eject_timer->async_wait([this, number = device.number, alive = std::weak_ptr(alive_)](
@@ -466,11 +455,8 @@ void BusSession::device_ejected(std::uint16_t number, bool is_done) {
   if (found == devices_.end() || found->second->is_leaving) return;
   AttachedDevice& device = *found->second;
   if (is_done) {
-    device.is_leaving = true;
     device.eject_timer.reset();
-    set_status(number, AttachStatus::kDetaching);
-    link_->detach(number);
-    return;
+    return take_back(device);
   }
   if (!std::exchange(device.is_ejecting, false)) return;
   device.eject_timer.reset();
@@ -481,6 +467,13 @@ void BusSession::device_ejected(std::uint16_t number, bool is_done) {
   check(services_.store.write(xen::DeviceNodeId{id_, number}.directory() / "error",
                               "the guest did not let go of the device"),
         "write the error");
+}
+
+void BusSession::take_back(AttachedDevice& device) {
+  device.is_leaving = true;
+  // Closed only when no queue of it is served any more: device_gone() tells.
+  if (link_ == nullptr || !link_->detach(device.number)) return close_device(device);
+  set_status(device.number, AttachStatus::kDetaching);
 }
 
 void BusSession::device_gone(std::uint16_t number) {

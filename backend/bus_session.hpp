@@ -98,6 +98,7 @@ class BusSession final : public BusLinkListener {
   void config_changed(std::uint16_t number);
   void refresh_device(AttachedDevice& device);
   void start_detach(AttachedDevice& device, xen::DetachRequest how);
+  void take_back(AttachedDevice& device);
   /// Closes what stands behind a device that is on no bus any more, then forgets it.
   void close_device(AttachedDevice& device);
   void device_closed(std::uint16_t number);

@@ -5,8 +5,9 @@
 // and Xen do.
 //
 // What must hold: nothing crashes or leaks; the daemon comes to rest whenever the others do; when a
-// reset was answered, or a bus is closed, nothing of it is mapped; what is not granted for writing
-// never changes; the log stays short; at the end everything was given back.
+// reset was answered, or a bus is closed, nothing of it is mapped; what was detached by force has
+// left when nothing holds it; what is not granted for writing never changes; the log stays short;
+// at the end everything was given back.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -58,6 +59,8 @@ class Script final : public TraceListener, private DriverSide {
     armed_failure_ = 0;
     MemoryHosts& hosts = MemoryHosts::all();
     hosts.end_all();
+    daemon_.settle();
+    check_detached();
     for (std::uint32_t bus = 0; bus < kBuses; ++bus) {
       must(xen::remove_bus(toolstack_, id_of(bus)).has_value(), "a bus cannot be removed");
     }
@@ -166,6 +169,21 @@ class Script final : public TraceListener, private DriverSide {
       }
     }
     check_pages(all);
+  }
+
+  /// Nothing keeps a device any more that the toolstack has asked back by force.
+  void check_detached() {
+    // A daemon that could not read the request, or not answer it, is told again by the toolstack.
+    if (has_failed_) return;
+    for (std::uint32_t bus = 0; bus < kBuses; ++bus) {
+      const auto numbers = xen::list_devices(toolstack_, id_of(bus));
+      must(numbers.has_value(), "the devices cannot be listed");
+      for (const std::uint16_t number : *numbers) {
+        const auto node = xen::read_device(toolstack_, {id_of(bus), number});
+        must(!node || !*node || (*node)->detach != xen::DetachRequest::kForce,
+             "a device is left that was detached by force");
+      }
+    }
   }
 
   // ---- what can come next
@@ -460,6 +478,7 @@ class Script final : public TraceListener, private DriverSide {
     }
     if (!may_fail(call) || !comes_now(armed_failure_)) return 0;
     caused();
+    has_failed_ = true;
     return call == Call::kXengnttabGrantCopySegment ? 3 : EIO;
   }
   /// Counts down to 1 and says when it was there; 0 is never.
@@ -473,6 +492,7 @@ class Script final : public TraceListener, private DriverSide {
   std::set<std::pair<std::uint32_t, std::uint16_t>> set_up_;  // devices whose queues may be served
   std::uint32_t armed_failure_ = 0;
   std::uint32_t armed_write_ = 0;
+  bool has_failed_ = false;
   std::size_t causes_ = 1;
   std::size_t lines_before_ = 0;
 };
