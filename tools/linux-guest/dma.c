@@ -143,21 +143,12 @@ static void revoke(struct vmsg_device *device, dma_addr_t address, size_t size)
 {
 	unsigned int pages = pages_of(address, size);
 	grant_ref_t ref = ref_of(address);
-	unsigned int i, ended;
+	unsigned int i;
 
-	for (ended = 0; ended < pages; ended++)
-		if (!gnttab_end_foreign_access_ref(ref + ended))
-			break;
-	if (likely(ended == pages)) {
-		gnttab_free_grant_reference_seq(ref, pages);
-	} else {
-		for (i = 0; i < pages; i++) {
-			if (i < ended || gnttab_end_foreign_access_ref(ref + i))
-				gnttab_free_grant_reference(ref + i);
-			else
-				leave_behind(device, ref + i);
-		}
-	}
+	/* Not gnttab_end_foreign_access_ref(), which warns where we go on in good order. */
+	for (i = 0; i < pages; i++)
+		if (unlikely(!gnttab_try_end_foreign_access(ref + i)))
+			leave_behind(device, ref + i);
 	atomic_sub(pages, &device->bus->grants);
 }
 
