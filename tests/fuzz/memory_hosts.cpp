@@ -112,7 +112,7 @@ MemoryHosts& MemoryHosts::all() {
 }
 
 void MemoryHosts::end_all() {
-  for (test::MemoryDisk* disk : disks) disk->release();
+  for (test::MemoryDisk* disk : disks) disk->stop_holding();
   for (net::FakeNetHost* network : networks) network->takes_frames = true;
 }
 

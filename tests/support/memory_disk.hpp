@@ -47,8 +47,13 @@ class MemoryDisk : public blk::Disk {
 
   /// The next operation fails with this errno value.
   void fail_next(int error) { error_ = error; }
-  /// Operations stay unfinished until release().
+  /// Operations stay unfinished until release(), also those that come after one, until
+  /// stop_holding().
   void hold() { is_holding_ = true; }
+  void stop_holding() {
+    is_holding_ = false;
+    release();
+  }
   void release() {
     for (auto held = std::exchange(held_, {}); const auto& [owner, slot, error] : held) {
       owner->finished(slot, error);
