@@ -35,9 +35,11 @@ Result<std::unique_ptr<GuestDevice>, Failure> find_device(GuestLink& link,
                                                           std::uint32_t device_id,
                                                           std::string_view what) {
   const std::set<std::uint16_t> numbers = link.devices();
+  DeviceChoice choice = options.device;
+  choice.features_of = device_id;
   for (const std::uint16_t number : numbers) {
     if (options.number && *options.number != number) continue;
-    auto device = std::make_unique<GuestDevice>(link, number, options.device);
+    auto device = std::make_unique<GuestDevice>(link, number, choice);
     if (auto up = device->bring_up(); !up) {
       return std::unexpected(fmt::format("device {}: {}", number, up.error()));
     }

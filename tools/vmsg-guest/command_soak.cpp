@@ -152,11 +152,12 @@ class Soak {
   bool is_heads() { return random_() % 2 == 0; }
 
   DeviceChoice some_choice() {
-    return {.features = command_.device.features,
-            .packed = is_heads(),
-            .event_idx = is_heads(),
-            .indirect = is_heads(),
-            .queue_channels = is_heads()};
+    DeviceChoice choice = command_.device;
+    choice.packed = is_heads();
+    choice.event_idx = is_heads();
+    choice.indirect = is_heads();
+    choice.queue_channels = is_heads();
+    return choice;
   }
 
   const CommandOptions& command_;

@@ -82,7 +82,10 @@ GuestDevice::~GuestDevice() {
 }
 
 FeatureSet GuestDevice::select_features(const FeatureSet& offered) {
-  FeatureSet wanted = choice_.features;
+  FeatureSet wanted;
+  if (!choice_.features_of || *choice_.features_of == device_.info().device_id) {
+    wanted = choice_.features;
+  }
   if (choice_.packed) wanted.set(RingFeature::kRingPacked);
   if (choice_.event_idx) wanted.set(RingFeature::kEventIdx);
   if (choice_.indirect) wanted.set(RingFeature::kIndirectDesc);

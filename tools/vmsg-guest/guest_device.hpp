@@ -31,7 +31,8 @@ struct GuestQueue {
 };
 
 struct DeviceChoice {
-  FeatureSet features;  // of the device type
+  FeatureSet features;                       // of the device type
+  std::optional<std::uint32_t> features_of;  // only of this one, whose bits they are
   bool packed = false;
   bool event_idx = true;
   bool indirect = true;

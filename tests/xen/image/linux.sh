@@ -96,9 +96,10 @@ all_are() {
 	for feature; do grep -q "^$feature: $wanted" /tmp/features || { cat /tmp/features && return 1; }; done
 }
 
-# queue_packets rx|tx NUMBER: how many of them one queue of eth0 has carried. tx_queue_1_packets is tx1_packets in
-# later kernels.
-queue_packets() { ethtool -S eth0 | sed -nE "s/^ *$1(_queue_)?$2_packets: //p"; }
+# queue_has_sent NUMBER, queue_has_received NUMBER: a pair of queues of eth0 was at work. What later kernels
+# tell of a queue's packets is not ethtool's; kicks and interrupts are, and tx_queue_1_kicks is tx1_kicks there.
+queue_has_sent() { [ "$(ethtool -S eth0 | sed -nE "s/^ *tx(_queue_)?$1_kicks: //p")" -gt 0 ]; }
+queue_has_received() { awk -v name="-input.$1\$" '$NF ~ name { for (i = 2; i < NF; i++) n += $i } END { exit !n }' /proc/interrupts; }
 
 tcp_bad_checksums() { awk '/^Tcp: [0-9]/ {print $16}' /proc/net/snmp; }
 
