@@ -1,5 +1,6 @@
 // vmsg-guest net ping: asks another host for answers.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <memory>
 #include <vector>
@@ -9,8 +10,6 @@
 
 namespace vmsg::guest {
 namespace {
-
-constexpr std::uint16_t kPingId = 0x5658;
 
 Result<void, Failure> ping(NetHost& host, const CommandOptions& options,
                            const NetCommandOptions& net) {
@@ -25,19 +24,21 @@ Result<void, Failure> ping(NetHost& host, const CommandOptions& options,
   std::vector<std::byte> data(net.size);
   for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i * 7 + net.seed);
   std::vector<std::byte> frame;
+  // An answer to somebody who had this interface before may still be on its way.
+  const auto our_id = static_cast<std::uint16_t>(::getpid());
   for (std::uint32_t i = 0; i < net.count; ++i) {
     const auto sequence = static_cast<std::uint16_t>(i);
     bool is_answered = false;
     bool is_the_same = false;
     host.set_handler([&](const net::NetHeader&, const ParsedFrame& got) {
-      if (got.kind != ParsedFrame::Kind::kIcmpReply || got.id != kPingId ||
+      if (got.kind != ParsedFrame::Kind::kIcmpReply || got.id != our_id ||
           got.sequence != sequence) {
         return;
       }
       is_answered = true;
       is_the_same = std::ranges::equal(got.data, data);
     });
-    make_echo_request(frame, host.self(), *peer, kPingId, sequence, data);
+    make_echo_request(frame, host.self(), *peer, our_id, sequence, data);
     const Instant sent_at = now();
     if (auto sent = host.send(frame); !sent) return sent;
     const auto done = host.turn_until([&] { return is_answered; }, options.link.patience);
