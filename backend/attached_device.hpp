@@ -39,9 +39,10 @@ class DeviceVoice final : public DeviceHost {
 struct AttachedDevice {
   std::uint16_t number = 0;
   std::string type;
-  xen::AttachStatus status = xen::AttachStatus::kAttaching;  // as xenstore has it
+  xen::AttachStatus status = xen::AttachStatus::kAttaching;
   std::string error;
   PublishedFacts published;
+  bool is_told = true;                   // the three above, to xenstore
   std::unique_ptr<DeviceVoice> voice;    // outlives the device, which speaks with it
   std::unique_ptr<ServedDevice> device;  // null while it is being made, and while it is closed
   /// It is to go: asked for gracefully (the timer runs), or on its way out already.

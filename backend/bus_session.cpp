@@ -17,6 +17,10 @@ using xen::XenbusState;
 // watch event goes on from there.
 constexpr int kMaxSteps = 16;
 
+// After xenstore has failed us, what could not be read or told is tried again, ever more seldom.
+constexpr std::chrono::seconds kFirstRetry{1};
+constexpr std::chrono::seconds kLastRetry{60};
+
 xen::Advertisement advertisement_of(const Limits& limits) {
   return {.max_ring_page_order = limits.max_ring_page_order,
           .max_message_size = limits.max_message_size,
@@ -34,7 +38,8 @@ BusSession::BusSession(const xen::BusId& id, BusServices& services,
       services_(services),
       budget_(std::move(budget)),
       log_(std::move(log)),
-      on_over_(std::move(on_over)) {}
+      on_over_(std::move(on_over)),
+      next_retry_(kFirstRetry) {}
 
 BusSession::~BusSession() = default;
 
@@ -101,11 +106,11 @@ BusSnapshot BusSession::snapshot() const {
     if (link_ != nullptr) link_->describe_device(device);
     bus.devices.push_back(std::move(device));
   }
-  for (const auto& [number, why] : refused_) {
+  for (const auto& [number, refusal] : refused_) {
     DeviceSnapshot device;
     device.number = number;
     device.status = xen::to_string(AttachStatus::kFailed);
-    device.error = why;
+    device.error = refusal.why;
     bus.devices.push_back(std::move(device));
   }
   return bus;
@@ -130,6 +135,7 @@ void BusSession::step() {
     if (!peer || !online) {
       const auto error = peer ? online.error() : peer.error();
       log_.error("cannot read the state of the bus: {}", xen::to_string(error));
+      look_again_later();
       break;
     }
     if (*peer == XenbusState::kUnknown) {
@@ -271,22 +277,52 @@ void BusSession::refuse(const std::string& why) {
 void BusSession::enter(XenbusState state) {
   own_ = state;
   if (is_driver_gone_) return;
+  tell_state();
+}
+
+void BusSession::tell_state() {
   // A plain write would bring a directory back that the toolstack has just removed.
   const auto written =
       services_.store.transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
         const auto present = store.exists(id_.device_directory() / "frontend");
         if (!present) return std::unexpected(present.error());
         if (!*present) return {};
-        return xen::write_state(store, id_.device_directory(), state);
+        return xen::write_state(store, id_.device_directory(), own_);
       });
-  check(written, "write the state");
-  log_.debug("state {}", xen::to_string(state));
+  is_state_told_ = check(written, "write the state");
+  log_.debug("state {}", xen::to_string(own_));
 }
 
 bool BusSession::check(const Result<void, xen::XenError>& result, const char* what) {
   if (result) return true;
   log_.error("cannot {}: {}", what, xen::to_string(result.error()));
+  look_again_later();
   return false;
+}
+
+void BusSession::look_again_later() {
+  if (retry_) return;
+  retry_.emplace(services_.context, next_retry_);
+  next_retry_ = std::min(2 * next_retry_, kLastRetry);
+  retry_->async_wait([this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
+    if (alive.expired() || error) return;
+    retry_.reset();
+    look_again();
+  });
+}
+
+void BusSession::look_again() {
+  if (is_over_ || is_driver_gone_ || is_shutting_down_ || is_removing_) return;
+  if (!is_state_told_) tell_state();
+  for (const auto& [number, attached] : devices_) {
+    if (!attached->is_told) tell_device(*attached);
+  }
+  for (auto& [number, refusal] : refused_) {
+    if (!refusal.is_told) tell_refusal(number, refusal);
+  }
+  sync_devices();
+  step();
+  if (!retry_) next_retry_ = kFirstRetry;
 }
 
 void BusSession::link_failed(const std::string& why) {
@@ -316,14 +352,18 @@ void BusSession::sync_devices() {
   const auto numbers = xen::list_devices(services_.store, id_);
   if (!numbers) {
     log_.error("cannot list the devices: {}", xen::to_string(numbers.error()));
-    return;
+    return look_again_later();
   }
   drop_vanished(*numbers);
   for (const std::uint16_t number : *numbers) {
     const auto known = devices_.find(number);
     const auto node = xen::read_device(services_.store, {id_, number});
     if (!node) {
-      if (known == devices_.end()) refuse_device(number, xen::to_string(node.error()));
+      if (known == devices_.end()) {
+        refuse_device(number, xen::to_string(node.error()));
+      } else {
+        look_again_later();
+      }
       continue;
     }
     if (!*node) continue;  // removed between the two calls
@@ -403,13 +443,6 @@ void BusSession::device_made(const std::weak_ptr<AttachedDevice>& reserved,
     }
   }
   attached->published = attached->device->published();
-  check(services_.store.transact([&](xen::Transaction& store) -> Result<void, xen::XenError> {
-    const auto present = store.exists(xen::DeviceNodeId{id_, number}.directory() / "type");
-    if (!present) return std::unexpected(present.error());
-    if (!*present) return {};
-    return xen::write_published(store, {id_, number}, attached->published);
-  }),
-        "publish what the device made");
   set_status(number, AttachStatus::kAttached);
   log_.device(number).info("{} attached", attached->type);
   if (link_ == nullptr) step();  // a handshake may wait for it
@@ -508,15 +541,31 @@ void BusSession::device_closed(std::uint16_t number) {
 
 void BusSession::refuse_device(std::uint16_t number, const std::string& why) {
   // Our own answer changes the directory, which brings us back here: it is judged once.
-  if (refused_.emplace(number, why).second) set_status(number, AttachStatus::kFailed, why);
+  const auto [refusal, is_new] = refused_.emplace(number, Refusal{.why = why});
+  if (!is_new) return;
+  log_.device(number).warning("{}", why);
+  tell_refusal(number, refusal->second);
 }
 
 void BusSession::set_status(std::uint16_t number, AttachStatus status, const std::string& error) {
-  if (const auto found = devices_.find(number); found != devices_.end()) {
-    found->second->status = status;
-    found->second->error = error;
-  }
+  const auto found = devices_.find(number);
+  if (found == devices_.end()) return;
+  found->second->status = status;
+  found->second->error = error;
   if (!error.empty()) log_.device(number).warning("{}", error);
+  tell_device(*found->second);
+}
+
+void BusSession::tell_device(AttachedDevice& device) {
+  device.is_told = tell_status(device.number, device.status, device.error, device.published);
+}
+
+void BusSession::tell_refusal(std::uint16_t number, Refusal& refusal) {
+  refusal.is_told = tell_status(number, AttachStatus::kFailed, refusal.why, {});
+}
+
+bool BusSession::tell_status(std::uint16_t number, AttachStatus status, const std::string& error,
+                             const PublishedFacts& published) {
   const xen::DeviceNodeId device{id_, number};
   // As with the bus's state: a directory that has just been removed must not come back.
   const auto written =
@@ -524,9 +573,12 @@ void BusSession::set_status(std::uint16_t number, AttachStatus status, const std
         const auto present = store.exists(device.directory() / "type");
         if (!present) return std::unexpected(present.error());
         if (!*present) return {};
+        if (status == AttachStatus::kAttached) {
+          if (auto done = xen::write_published(store, device, published); !done) return done;
+        }
         return xen::write_device_status(store, device, status, error);
       });
-  check(written, "write the device's status");
+  return check(written, "write the device's status");
 }
 
 }  // namespace vmsg

@@ -6,6 +6,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -69,6 +70,11 @@ class BusSession final : public BusLinkListener {
 
  private:
   struct Alive {};
+  /// A device in the store that is judged, and not served.
+  struct Refusal {
+    std::string why;
+    bool is_told = false;
+  };
 
   // BusLinkListener
   void link_failed(const std::string& why) override;
@@ -87,8 +93,14 @@ class BusSession final : public BusLinkListener {
   void release();
   void remove();
   void enter(xen::XenbusState state);
+  void tell_state();
   void refuse(const std::string& why);
+  /// Says what failed, and comes back to it later.
   bool check(const Result<void, xen::XenError>& result, const char* what);
+  void look_again_later();
+  /// Tells what could not be told, and looks at everything as if it had changed: an event that we
+  /// could not follow does not come a second time.
+  void look_again();
 
   void sync_devices();
   void drop_vanished(const std::vector<std::uint16_t>& numbers);
@@ -104,6 +116,10 @@ class BusSession final : public BusLinkListener {
   void device_closed(std::uint16_t number);
   void refuse_device(std::uint16_t number, const std::string& why);
   void set_status(std::uint16_t number, xen::AttachStatus status, const std::string& error = {});
+  void tell_device(AttachedDevice& device);
+  void tell_refusal(std::uint16_t number, Refusal& refusal);
+  bool tell_status(std::uint16_t number, xen::AttachStatus status, const std::string& error,
+                   const PublishedFacts& published);
 
   const xen::BusId id_;
   BusServices& services_;
@@ -112,6 +128,7 @@ class BusSession final : public BusLinkListener {
   std::function<void(const xen::BusId&)> on_over_;
 
   xen::XenbusState own_ = xen::XenbusState::kUnknown;
+  bool is_state_told_ = true;
   xen::Watch driver_watch_;
   bool is_driver_gone_ = false;
   bool is_shutting_down_ = false;
@@ -122,8 +139,11 @@ class BusSession final : public BusLinkListener {
   std::optional<boost::asio::steady_timer> device_wait_;  // of this handshake
   bool is_device_wait_over_ = false;
 
+  std::optional<boost::asio::steady_timer> retry_;  // while there is something to try again
+  std::chrono::seconds next_retry_;
+
   std::string error_;  // why the bus was closed last, until it is offered again
-  std::map<std::uint16_t, std::string> refused_;  // in the store, judged, and not served: why
+  std::map<std::uint16_t, Refusal> refused_;
   // The link uses the devices, so it is declared after them and goes first.
   std::map<std::uint16_t, std::shared_ptr<AttachedDevice>> devices_;
   std::unique_ptr<BusLink> link_;

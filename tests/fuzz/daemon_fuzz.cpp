@@ -10,6 +10,7 @@
 // at the end everything was given back.
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <cstdlib>
 #include <map>
@@ -17,6 +18,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -60,7 +62,10 @@ class Script final : public TraceListener, private DriverSide {
     MemoryHosts& hosts = MemoryHosts::all();
     hosts.end_all();
     daemon_.settle();
+    // What Xen's failures kept it from is made up for.
+    if (has_failed_) daemon_.pass_time(std::chrono::minutes(2));
     check_detached();
+    check_states();
     for (std::uint32_t bus = 0; bus < kBuses; ++bus) {
       must(xen::remove_bus(toolstack_, id_of(bus)).has_value(), "a bus cannot be removed");
     }
@@ -173,8 +178,6 @@ class Script final : public TraceListener, private DriverSide {
 
   /// Nothing keeps a device any more that the toolstack has asked back by force.
   void check_detached() {
-    // A daemon that could not read the request, or not answer it, is told again by the toolstack.
-    if (has_failed_) return;
     for (std::uint32_t bus = 0; bus < kBuses; ++bus) {
       const auto numbers = xen::list_devices(toolstack_, id_of(bus));
       must(numbers.has_value(), "the devices cannot be listed");
@@ -184,6 +187,21 @@ class Script final : public TraceListener, private DriverSide {
              "a device is left that was detached by force");
       }
     }
+  }
+
+  /// The store has the states that the daemon goes by.
+  void check_states() {
+    for (const BusSnapshot& known : daemon_.backend().snapshot().buses) {
+      const auto told = xen::read_state(toolstack_, id_of(known.bus).device_directory());
+      must(told.has_value(), "the state of a bus cannot be read");
+      must(known.state == to_lower(xen::to_string(*told)), "a bus has another state in the store");
+    }
+  }
+
+  static std::string to_lower(std::string_view text) {
+    std::string lower(text);
+    std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+    return lower;
   }
 
   // ---- what can come next
