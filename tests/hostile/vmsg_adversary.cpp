@@ -79,15 +79,19 @@ Fate attack(const Adversary& adversary, const AttackerOptions& options) {
 /// An honest driver side on the same bus: it gets a connection, and entropy.
 void recover(const AttackerOptions& options) {
   Attacker guest(options);
+  const auto begin = [&] {
+    guest.connect();
+    guest.bring_up({});
+  };
   try {
-    guest.connect();
+    begin();
   } catch (const Trouble&) {
-    // The device side may have seen the last state of the one that died, and refused that one.
+    // The device side may have taken the last state of the one that died for ours: then it refuses
+    // us, or connects, sees our first state after that one, and closes.
     guest.close();
-    guest.connect();
+    begin();
   }
   expect(guest.error().empty(), "an old error stands at a new connection");
-  guest.bring_up({});
   RawQueue queue(guest, QueueFormat::kSplit);
   queue.go_live(true);
   queue.publish_one(0, 64);
