@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <ranges>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -45,7 +46,8 @@ Backend::Backend(boost::asio::io_context& context, const BackendOptions& options
       on_failed_(std::move(on_failed)),
       regions_(options.limits.region_pages),
       catalog_(options.scripts),
-      maker_(context, catalog_) {}
+      maker_(context, catalog_),
+      retry_(context, [this] { look_again(); }) {}
 
 Backend::~Backend() = default;
 
@@ -185,7 +187,7 @@ void Backend::rescan_guest(xen::DomainId guest) {
 
 void Backend::look_at(const Result<std::vector<xen::BusId>, xen::XenError>& found,
                       const std::vector<BusSession*>& known) {
-  if (!found) return log_.error("cannot list the buses: {}", xen::to_string(found.error()));
+  if (!found) return store_failed("list the buses", found.error());
   for (const xen::BusId& id : *found) {
     if (!sessions_.contains(id)) visit(id);
   }
@@ -214,7 +216,8 @@ void Backend::visit(const xen::BusId& id) {
     return known->second->nodes_changed();
   }
   const auto present = store_->exists(id.device_directory() / "frontend");
-  if (!present || !*present) return;
+  if (!present) return store_failed("look for a bus", present.error());
+  if (!*present) return;
   const std::vector<BusSession*> of_this_guest = sessions_of(id.driver_domain);
   auto budget = of_this_guest.empty() ? std::make_shared<GuestBudget>(options_.limits.rates)
                                       : of_this_guest.front()->budget();
@@ -234,15 +237,25 @@ void Backend::visit(const xen::BusId& id) {
 
 void Backend::domain_released() {
   const auto orphans = xen::list_orphaned_buses(*store_, own_domain_);
-  if (!orphans) return log_.error("cannot list the buses: {}", xen::to_string(orphans.error()));
+  if (!orphans) return store_failed("list the buses", orphans.error());
   for (const xen::BusId& id : *orphans) {
     if (const auto known = sessions_.find(id); known != sessions_.end()) {
       known->second->driver_gone();
     } else if (const auto removed = xen::remove_device_side(*store_, id); !removed) {
-      log_.error("cannot remove what dom{} left: {}", id.driver_domain,
-                 xen::to_string(removed.error()));
+      store_failed(fmt::format("remove what dom{} left", id.driver_domain), removed.error());
     }
   }
+}
+
+void Backend::store_failed(std::string_view what, const xen::XenError& error) {
+  log_.error("cannot {}: {}", what, xen::to_string(error));
+  retry_.arm();
+}
+
+void Backend::look_again() {
+  if (on_shut_down_) return;
+  rescan();
+  domain_released();
 }
 
 void Backend::session_over(const xen::BusId& id) {

@@ -8,12 +8,14 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "backend/bus_session.hpp"
 #include "backend/device_catalog.hpp"
 #include "backend/device_maker.hpp"
 #include "backend/limits.hpp"
 #include "backend/log.hpp"
+#include "backend/retry_timer.hpp"
 #include "backend/snapshot.hpp"
 #include "backend/trace_hub.hpp"
 #include "backend/worker_pool.hpp"
@@ -77,6 +79,9 @@ class Backend {
   [[nodiscard]] std::vector<BusSession*> sessions_of(xen::DomainId guest) const;
   [[nodiscard]] std::vector<BusSession*> all_sessions() const;
   void session_over(const xen::BusId& id);
+  /// Says what failed, and comes back to it later: no event comes a second time.
+  void store_failed(std::string_view what, const xen::XenError& error);
+  void look_again();
   void xen_failed(const xen::XenError& error);
 
   boost::asio::io_context& context_;
@@ -102,6 +107,7 @@ class Backend {
   xen::Watch devices_watch_;
   xen::Watch release_watch_;
   std::map<xen::BusId, std::unique_ptr<BusSession>> sessions_;
+  RetryTimer retry_;
 };
 
 }  // namespace vmsg

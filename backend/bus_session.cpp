@@ -17,10 +17,6 @@ using xen::XenbusState;
 // watch event goes on from there.
 constexpr int kMaxSteps = 16;
 
-// After xenstore has failed us, what could not be read or told is tried again, ever more seldom.
-constexpr std::chrono::seconds kFirstRetry{1};
-constexpr std::chrono::seconds kLastRetry{60};
-
 xen::Advertisement advertisement_of(const Limits& limits) {
   return {.max_ring_page_order = limits.max_ring_page_order,
           .max_message_size = limits.max_message_size,
@@ -39,7 +35,7 @@ BusSession::BusSession(const xen::BusId& id, BusServices& services,
       budget_(std::move(budget)),
       log_(std::move(log)),
       on_over_(std::move(on_over)),
-      next_retry_(kFirstRetry) {}
+      retry_(services.context, [this] { look_again(); }) {}
 
 BusSession::~BusSession() = default;
 
@@ -135,7 +131,7 @@ void BusSession::step() {
     if (!peer || !online) {
       const auto error = peer ? online.error() : peer.error();
       log_.error("cannot read the state of the bus: {}", xen::to_string(error));
-      look_again_later();
+      retry_.arm();
       break;
     }
     if (*peer == XenbusState::kUnknown) {
@@ -296,19 +292,8 @@ void BusSession::tell_state() {
 bool BusSession::check(const Result<void, xen::XenError>& result, const char* what) {
   if (result) return true;
   log_.error("cannot {}: {}", what, xen::to_string(result.error()));
-  look_again_later();
+  retry_.arm();
   return false;
-}
-
-void BusSession::look_again_later() {
-  if (retry_) return;
-  retry_.emplace(services_.context, next_retry_);
-  next_retry_ = std::min(2 * next_retry_, kLastRetry);
-  retry_->async_wait([this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
-    if (alive.expired() || error) return;
-    retry_.reset();
-    look_again();
-  });
 }
 
 void BusSession::look_again() {
@@ -322,7 +307,6 @@ void BusSession::look_again() {
   }
   sync_devices();
   step();
-  if (!retry_) next_retry_ = kFirstRetry;
 }
 
 void BusSession::link_failed(const std::string& why) {
@@ -352,7 +336,7 @@ void BusSession::sync_devices() {
   const auto numbers = xen::list_devices(services_.store, id_);
   if (!numbers) {
     log_.error("cannot list the devices: {}", xen::to_string(numbers.error()));
-    return look_again_later();
+    return retry_.arm();
   }
   drop_vanished(*numbers);
   for (const std::uint16_t number : *numbers) {
@@ -362,7 +346,7 @@ void BusSession::sync_devices() {
       if (known == devices_.end()) {
         refuse_device(number, xen::to_string(node.error()));
       } else {
-        look_again_later();
+        retry_.arm();
       }
       continue;
     }

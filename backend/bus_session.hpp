@@ -6,7 +6,6 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -19,6 +18,7 @@
 #include "backend/device_maker.hpp"
 #include "backend/limits.hpp"
 #include "backend/log.hpp"
+#include "backend/retry_timer.hpp"
 #include "backend/worker_pool.hpp"
 #include "xenbus-glue/asio_event_channels.hpp"
 #include "xenbus-glue/asio_watches.hpp"
@@ -97,7 +97,6 @@ class BusSession final : public BusLinkListener {
   void refuse(const std::string& why);
   /// Says what failed, and comes back to it later.
   bool check(const Result<void, xen::XenError>& result, const char* what);
-  void look_again_later();
   /// Tells what could not be told, and looks at everything as if it had changed: an event that we
   /// could not follow does not come a second time.
   void look_again();
@@ -139,8 +138,7 @@ class BusSession final : public BusLinkListener {
   std::optional<boost::asio::steady_timer> device_wait_;  // of this handshake
   bool is_device_wait_over_ = false;
 
-  std::optional<boost::asio::steady_timer> retry_;  // while there is something to try again
-  std::chrono::seconds next_retry_;
+  RetryTimer retry_;  // of what xenstore could not be told or asked
 
   std::string error_;  // why the bus was closed last, until it is offered again
   std::map<std::uint16_t, Refusal> refused_;
