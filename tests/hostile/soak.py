@@ -63,8 +63,8 @@ class Host:
         self.env = dict(os.environ, XEN_MOCK=self.file("xen"))
         self.env["PATH"] = os.pathsep.join(
             [os.path.join(self.build, "bin"), os.path.join(self.build, "hostile"), self.env["PATH"]])
-        self.daemon_log = open(self.file("vmsgd.log"), "ab")  # pylint: disable=consider-using-with
-        self.broker = subprocess.Popen(  # pylint: disable=consider-using-with
+        self.daemon_log = open(self.file("vmsgd.log"), "ab")
+        self.broker = subprocess.Popen(
             ["xen-mock", "serve", "--socket", self.env["XEN_MOCK"]], env=self.env, stdout=subprocess.PIPE)
         if not self.broker.stdout.readline():
             sys.exit("the mock's broker does not come up")
@@ -135,7 +135,7 @@ class Guest(threading.Thread):
     """One guest's life, and what its owner does to it from domain 0."""
 
     def __init__(self, host, number, adversaries):
-        super().__init__()
+        super().__init__(daemon=True)
         self.host = host
         self.number = number
         self.adversaries = adversaries
@@ -250,7 +250,7 @@ class Guest(threading.Thread):
             with open(self.file(name), "wb") as file:
                 file.write(data)
         self.is_console_interrupted = True
-        other_end = subprocess.Popen(  # pylint: disable=consider-using-with
+        other_end = subprocess.Popen(
             [sys.executable, os.path.join(HERE, "..", "daemon", "console-host-end"), self.file("tty"),
              self.file("down"), self.file("up-got"), str(CONSOLE_BYTES)], stderr=subprocess.DEVNULL)
         with open(self.file("up"), "rb") as source, open(self.file("down-got"), "wb") as target, other_end:
@@ -297,6 +297,12 @@ class Guest(threading.Thread):
         self.host.count("attacks")
 
     def run(self):
+        try:
+            self.live()
+        except Exception as error:  # ours, whatever it is: a guest that is not played finds nothing
+            self.host.complain(f"guest {self.number} is not played any more: {error!r}")
+
+    def live(self):
         uses = ([self.use_disk] * 4 + [self.use_entropy] * 2 + [lambda: self.use_entropy(signal.SIGKILL)] +
                 [self.use_network] * 2 + [self.use_console] * 2)
         blows = [self.lose_device, self.die_while_disk_goes, self.reboot, self.attack, self.attack]
