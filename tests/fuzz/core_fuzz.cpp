@@ -14,6 +14,7 @@
 
 #include "devices/blk/blk_device.hpp"
 #include "devices/rng/rng_device.hpp"
+#include "tests/fuzz/any_frame.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 #include "tests/support/fake_guest_memory.hpp"
 #include "tests/support/memory_disk.hpp"
@@ -350,18 +351,7 @@ class Core final : public BusHost, public FrameSink {
     ask(number, SetDeviceStatusRequest{.status = value});
   }
 
-  void send_anything(FuzzInput& script) {
-    std::vector<std::byte> frame(kHeaderSize + script.below(64));
-    for (std::byte& byte : frame) byte = std::byte{script.take<std::uint8_t>()};
-    if (script.flag()) {
-      frame[0] &= std::byte{3};
-      frame[2] &= std::byte{1};
-      frame[3] = std::byte{0};
-      frame[6] = std::byte(frame.size() & 0xff);
-      frame[7] = std::byte(frame.size() >> 8);
-    }
-    put(frame);
-  }
+  void send_anything(FuzzInput& script) { put(any_frame(script, std::byte{1})); }
 
   void bring_up(FuzzInput& script) {
     const auto number = static_cast<std::uint16_t>(script.below(2));

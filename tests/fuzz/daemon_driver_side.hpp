@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/fuzz/any_frame.hpp"
 #include "tests/fuzz/daemon_world.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 #include "transport/device_status.hpp"
@@ -247,16 +248,7 @@ class DriverSide {
   }
 
   void send_anything(std::uint32_t bus) {
-    std::vector<std::byte> frame(kHeaderSize + input_.below(64));
-    for (std::byte& byte : frame) byte = std::byte{input_.take<std::uint8_t>()};
-    if (input_.flag()) {
-      frame[0] &= std::byte{3};
-      frame[2] &= std::byte{3};
-      frame[3] = std::byte{0};
-      frame[6] = std::byte(frame.size() & 0xff);
-      frame[7] = std::byte(frame.size() >> 8);
-    }
-    put(bus, frame);
+    put(bus, any_frame(input_, std::byte{3}));
     if (input_.flag()) notify_bus(bus);
   }
 

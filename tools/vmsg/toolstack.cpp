@@ -133,9 +133,8 @@ Result<std::vector<xen::DomainId>, Failure> Toolstack::domains() {
 Result<xen::DomainId, Failure> Toolstack::find_domain(std::string_view name_or_id) {
   if (const auto id = parse_number<xen::DomainId>(name_or_id)) {
     if (*id < xen::kFirstReservedDomain) {
-      if (*id == 0) return *id;
-      const auto introduced = store_->is_domain_introduced(*id);
-      if (!introduced) return failed("look for the domain", introduced.error());
+      const auto introduced = is_introduced(*id);
+      if (!introduced) return std::unexpected(introduced.error());
       if (*introduced) return *id;
     }
     return std::unexpected(fmt::format("no domain {} is running", name_or_id));
@@ -146,15 +145,18 @@ Result<xen::DomainId, Failure> Toolstack::find_domain(std::string_view name_or_i
     const auto name = store_->find(xen::Path::domain(domain) / "name");
     if (!name || !*name || **name != name_or_id) continue;
     // A home that is being made, or that was left behind, has a name too.
-    if (is_introduced(domain)) return domain;
+    const auto introduced = is_introduced(domain);
+    if (!introduced) return std::unexpected(introduced.error());
+    if (*introduced) return domain;
   }
   return std::unexpected(fmt::format("no domain named '{}' is running", printable(name_or_id)));
 }
 
-bool Toolstack::is_introduced(xen::DomainId domain) {
+Result<bool, Failure> Toolstack::is_introduced(xen::DomainId domain) {
   if (domain == 0) return true;
   const auto introduced = store_->is_domain_introduced(domain);
-  return introduced && *introduced;
+  if (!introduced) return failed("look for the domain", introduced.error());
+  return *introduced;
 }
 
 std::string Toolstack::name_of(xen::DomainId domain) {

@@ -50,7 +50,7 @@ class Toolstack {
   [[nodiscard]] Result<xen::DomainId, Failure> find_domain(std::string_view name_or_id);
   /// Whether the domain runs, or is about to. Its nodes alone say nothing: they may come before it
   /// and stay after it.
-  [[nodiscard]] bool is_introduced(xen::DomainId domain);
+  [[nodiscard]] Result<bool, Failure> is_introduced(xen::DomainId domain);
   [[nodiscard]] std::string name_of(xen::DomainId domain);
   /// All domains that xenstore knows.
   [[nodiscard]] Result<std::vector<xen::DomainId>, Failure> domains();

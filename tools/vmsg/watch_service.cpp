@@ -99,13 +99,19 @@ Result<void, Failure> WatchService::look() {
   if (!domains) return std::unexpected(domains.error());
   for (const xen::DomainId id : *domains) {
     // A home that is being made, or that was left behind, is no domain.
-    if (id == 0 || guests_.contains(id) || !toolstack_.is_introduced(id)) continue;
+    if (id == 0 || guests_.contains(id)) continue;
+    const auto introduced = toolstack_.is_introduced(id);
+    if (!introduced) return std::unexpected(introduced.error());
+    if (!*introduced) continue;
     leaving_.erase(id);
     guests_.emplace(id, Guest{});
   }
   for (auto entry = guests_.begin(); entry != guests_.end();) {
     auto& [id, guest] = *entry;
-    if (!toolstack_.is_introduced(id)) {
+    // Not to know is not to know that it is gone: then we end, and begin again from xenstore.
+    const auto introduced = toolstack_.is_introduced(id);
+    if (!introduced) return std::unexpected(introduced.error());
+    if (!*introduced) {
       guest_gone(id, guest);
       entry = guests_.erase(entry);
       continue;
@@ -296,7 +302,7 @@ void WatchService::look_for_lost_backends(xen::DomainId id, Guest& guest) {
         part.state == PartState::kAttaching || part.state == PartState::kAttached;
     if (!is_written) continue;
     const xen::BusId bus = part.ids.front().bus;
-    if (toolstack_.is_introduced(bus.device_domain)) continue;
+    if (toolstack_.is_introduced(bus.device_domain).value_or(true)) continue;
     say(Level::kWarning,
         fmt::format("{} has lost its backend {}", label(id, guest.name), printable(part.backend)));
     // A restarted driver domain has another id: the bus is made anew, and the guest starts afresh.
@@ -333,7 +339,7 @@ void WatchService::tidy_up() {
 }
 
 void WatchService::finish_tidying(xen::DomainId id) {
-  if (toolstack_.is_introduced(id)) return;
+  if (toolstack_.is_introduced(id).value_or(true)) return;
   toolstack_.clean_up_after(id, milliseconds(0));
   // The toolstack takes its folder away with the domain. What we wrote may have come later.
   static_cast<void>(
