@@ -137,7 +137,13 @@ void BusSession::step() {
     if (*peer == XenbusState::kUnknown) {
       // In a driver domain nothing else tells that the guest is gone.
       const auto is_alive = xen::is_driver_domain_alive(services_.store, id_);
-      if (is_alive && !*is_alive) {
+      if (!is_alive) {
+        log_.error("cannot find out whether the guest is there: {}",
+                   xen::to_string(is_alive.error()));
+        retry_.arm();
+        break;
+      }
+      if (!*is_alive) {
         is_stepping_ = false;
         return driver_gone();
       }
