@@ -120,6 +120,12 @@ Toolstack::Toolstack(std::unique_ptr<xen::Store> store)
 
 // ---- domains ------------------------------------------------------------------------------------
 
+Failure no_such_domain(std::string_view name_or_id) {
+  return parse_number<xen::DomainId>(name_or_id)
+             ? fmt::format("no domain {} is running", name_or_id)
+             : fmt::format("no domain named '{}' is running", printable(name_or_id));
+}
+
 Result<std::vector<xen::DomainId>, Failure> Toolstack::domains() {
   const auto parent = xen::Path::parse("/local/domain");
   const auto numbers = store_->list_numbers(*parent, xen::kFirstReservedDomain - 1);
@@ -130,14 +136,13 @@ Result<std::vector<xen::DomainId>, Failure> Toolstack::domains() {
   return all;
 }
 
-Result<xen::DomainId, Failure> Toolstack::find_domain(std::string_view name_or_id) {
+Result<std::optional<xen::DomainId>, Failure> Toolstack::look_for_domain(
+    std::string_view name_or_id) {
   if (const auto id = parse_number<xen::DomainId>(name_or_id)) {
-    if (*id < xen::kFirstReservedDomain) {
-      const auto introduced = is_introduced(*id);
-      if (!introduced) return std::unexpected(introduced.error());
-      if (*introduced) return *id;
-    }
-    return std::unexpected(fmt::format("no domain {} is running", name_or_id));
+    if (*id >= xen::kFirstReservedDomain) return std::nullopt;
+    const auto introduced = is_introduced(*id);
+    if (!introduced) return std::unexpected(introduced.error());
+    return *introduced ? id : std::nullopt;
   }
   const auto all = domains();
   if (!all) return std::unexpected(all.error());
@@ -149,7 +154,14 @@ Result<xen::DomainId, Failure> Toolstack::find_domain(std::string_view name_or_i
     if (!introduced) return std::unexpected(introduced.error());
     if (*introduced) return domain;
   }
-  return std::unexpected(fmt::format("no domain named '{}' is running", printable(name_or_id)));
+  return std::nullopt;
+}
+
+Result<xen::DomainId, Failure> Toolstack::find_domain(std::string_view name_or_id) {
+  const auto found = look_for_domain(name_or_id);
+  if (!found) return std::unexpected(found.error());
+  if (!*found) return std::unexpected(no_such_domain(name_or_id));
+  return **found;
 }
 
 Result<bool, Failure> Toolstack::is_introduced(xen::DomainId domain) {
@@ -167,14 +179,11 @@ std::string Toolstack::name_of(xen::DomainId domain) {
 // ---- attach -------------------------------------------------------------------------------------
 
 Result<std::vector<xen::DomainId>, AttachFailure> Toolstack::find_backends(
-    xen::DomainId guest, std::span<const DeviceSpec> specs) {
+    std::span<const DeviceSpec> specs) {
   std::vector<xen::DomainId> backends;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const auto backend = find_domain(specs[i].backend);
     if (!backend) return std::unexpected(AttachFailure{i, "backend: " + backend.error()});
-    if (*backend == guest) {
-      return std::unexpected(AttachFailure{i, "backend: a domain cannot serve itself"});
-    }
     backends.push_back(*backend);
   }
   return backends;
@@ -236,12 +245,15 @@ class DeviceWriting {
 }  // namespace
 
 Result<std::vector<xen::DeviceNodeId>, AttachFailure> Toolstack::write_devices(
-    xen::DomainId guest, std::span<const DeviceSpec> specs) {
-  const auto backends = find_backends(guest, specs);
-  if (!backends) return std::unexpected(backends.error());
+    xen::DomainId guest, std::span<const DeviceSpec> specs,
+    std::span<const xen::DomainId> backends) {
+  if (const auto self = std::ranges::find(backends, guest); self != backends.end()) {
+    return std::unexpected(AttachFailure{static_cast<std::size_t>(self - backends.begin()),
+                                         "backend: a domain cannot serve itself"});
+  }
   constexpr int kMostAttempts = 3;
   for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    DeviceWriting writing(guest, specs, *backends);
+    DeviceWriting writing(guest, specs, backends);
     const auto written =
         store_->transact([&](xen::Transaction& store) { return writing.run(store); });
     if (written) return writing.devices();
@@ -257,7 +269,9 @@ Result<std::vector<xen::DeviceNodeId>, AttachFailure> Toolstack::write_devices(
 Result<std::vector<xen::DeviceNodeId>, AttachFailure> Toolstack::attach(
     xen::DomainId guest, std::span<const DeviceSpec> specs, std::chrono::seconds patience) {
   if (specs.empty()) return std::vector<xen::DeviceNodeId>{};
-  const auto devices = write_devices(guest, specs);
+  const auto backends = find_backends(specs);
+  if (!backends) return std::unexpected(backends.error());
+  const auto devices = write_devices(guest, specs, *backends);
   if (!devices) return devices;
 
   std::set<xen::BusId> buses;

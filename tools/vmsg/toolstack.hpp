@@ -37,6 +37,8 @@ struct AttachFailure {
   Failure what;
 };
 
+[[nodiscard]] Failure no_such_domain(std::string_view name_or_id);
+
 class Toolstack {
  public:
   using Clock = std::chrono::steady_clock;
@@ -46,7 +48,10 @@ class Toolstack {
   /// Waiting ends early, as a failure, when this descriptor becomes readable. Not owned.
   void cancel_on(int fd) { cancel_fd_ = fd; }
 
-  /// A domain id, or the name of a running domain.
+  /// A domain id, or the name of a running domain. None: no such domain runs.
+  [[nodiscard]] Result<std::optional<xen::DomainId>, Failure> look_for_domain(
+      std::string_view name_or_id);
+  /// The same for whom it must be there.
   [[nodiscard]] Result<xen::DomainId, Failure> find_domain(std::string_view name_or_id);
   /// Whether the domain runs, or is about to. Its nodes alone say nothing: they may come before it
   /// and stay after it.
@@ -56,11 +61,13 @@ class Toolstack {
   [[nodiscard]] Result<std::vector<xen::DomainId>, Failure> domains();
 
   /// Writes the devices to xenstore, all or none, and the buses that are missing; does not wait.
+  /// `backends` has the domain that serves each of them.
   [[nodiscard]] Result<std::vector<xen::DeviceNodeId>, AttachFailure> write_devices(
-      xen::DomainId guest, std::span<const DeviceSpec> specs);
+      xen::DomainId guest, std::span<const DeviceSpec> specs,
+      std::span<const xen::DomainId> backends);
 
-  /// write_devices(), and waits until the device sides have taken all of them. On failure nothing
-  /// of them is left.
+  /// Looks for their backends, writes them, and waits until the device sides have taken all of
+  /// them. On failure nothing of them is left.
   [[nodiscard]] Result<std::vector<xen::DeviceNodeId>, AttachFailure> attach(
       xen::DomainId guest, std::span<const DeviceSpec> specs, std::chrono::seconds patience);
 
@@ -111,7 +118,7 @@ class Toolstack {
     return wait_for(std::span(&path, 1), patience, is_done);
   }
   [[nodiscard]] Result<std::vector<xen::DomainId>, AttachFailure> find_backends(
-      xen::DomainId guest, std::span<const DeviceSpec> specs);
+      std::span<const DeviceSpec> specs);
   [[nodiscard]] Result<std::vector<xen::BusId>, Failure> buses_of(xen::DomainId guest);
 
   std::unique_ptr<xen::Store> store_;

@@ -69,7 +69,7 @@ Result<void, Failure> WatchService::run(int stop_fd) {
     if (std::exchange(must_look_, false)) {
       if (auto looked = look(); !looked) return looked;
     }
-    tidy_up();
+    if (auto tidied = tidy_up(); !tidied) return tidied;
     int patience = must_look_ ? 0 : -1;
     for (const auto& [id, deadline] : leaving_) {
       const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now()).count();
@@ -123,8 +123,8 @@ Result<void, Failure> WatchService::look() {
   for (auto& [id, guest] : guests_) {
     if (!guest.is_judged) continue;
     look_at_virtio(id, guest);
-    look_for_lost_backends(id, guest);
-    attach_waiting(id, guest);
+    if (auto looked = look_for_lost_backends(id, guest); !looked) return looked;
+    if (auto looked = attach_waiting(id, guest); !looked) return looked;
     look_at_attaching(id, guest);
   }
   return {};
@@ -250,27 +250,39 @@ void WatchService::guest_gone(xen::DomainId id, const Guest& guest) {
 
 // ---- devices ------------------------------------------------------------------------------------
 
-void WatchService::attach_waiting(xen::DomainId id, Guest& guest) {
+Result<void, Failure> WatchService::attach_waiting(xen::DomainId id, Guest& guest) {
   for (Part& part : guest.parts) {
     if (part.state != PartState::kWaiting) continue;
-    if (const auto backend = toolstack_.find_domain(part.backend); !backend) {
+    const auto backend = toolstack_.look_for_domain(part.backend);
+    if (!backend) return std::unexpected(backend.error());
+    if (!*backend) {
       if (!std::exchange(part.is_wait_told, true)) {
-        say(Level::kWarning,
-            fmt::format("{} waits for its backend: {}", label(id, guest.name), backend.error()));
+        say(Level::kWarning, fmt::format("{} waits for its backend: {}", label(id, guest.name),
+                                         no_such_domain(part.backend)));
       }
       continue;
     }
     std::vector<DeviceSpec> specs;
     specs.reserve(part.devices.size());
     for (const PlannedDevice& device : part.devices) specs.push_back(device.spec);
-    auto written = toolstack_.write_devices(id, specs);
-    if (!written) return give_up(id, guest, written.error().what);
+    // The domain that was found may go at any time. After that, look_for_lost_backends() takes back
+    // what was written for it; and what could not be written waits for the next.
+    auto written = toolstack_.write_devices(id, specs, std::vector(specs.size(), **backend));
+    if (!written && !toolstack_.is_introduced(**backend).value_or(true)) continue;
+    if (!written) {
+      give_up(id, guest, written.error().what);
+      return {};
+    }
     part.ids = std::move(*written);
     part.state = PartState::kAttaching;
     auto set = watch(part.ids.front().bus.devices_directory());
-    if (!set) return give_up(id, guest, set.error());
+    if (!set) {
+      give_up(id, guest, set.error());
+      return {};
+    }
     part.watch = std::move(*set);
   }
+  return {};
 }
 
 void WatchService::look_at_attaching(xen::DomainId id, Guest& guest) {
@@ -296,13 +308,15 @@ void WatchService::look_at_attaching(xen::DomainId id, Guest& guest) {
   }
 }
 
-void WatchService::look_for_lost_backends(xen::DomainId id, Guest& guest) {
+Result<void, Failure> WatchService::look_for_lost_backends(xen::DomainId id, Guest& guest) {
   for (Part& part : guest.parts) {
     const bool is_written =
         part.state == PartState::kAttaching || part.state == PartState::kAttached;
     if (!is_written) continue;
     const xen::BusId bus = part.ids.front().bus;
-    if (toolstack_.is_introduced(bus.device_domain).value_or(true)) continue;
+    const auto introduced = toolstack_.is_introduced(bus.device_domain);
+    if (!introduced) return std::unexpected(introduced.error());
+    if (*introduced) continue;
     say(Level::kWarning,
         fmt::format("{} has lost its backend {}", label(id, guest.name), printable(part.backend)));
     // A restarted driver domain has another id: the bus is made anew, and the guest starts afresh.
@@ -312,6 +326,7 @@ void WatchService::look_for_lost_backends(xen::DomainId id, Guest& guest) {
     part.state = PartState::kWaiting;
     part.is_wait_told = true;
   }
+  return {};
 }
 
 void WatchService::give_up(xen::DomainId id, Guest& guest, const std::string& why) {
@@ -326,20 +341,23 @@ void WatchService::give_up(xen::DomainId id, Guest& guest, const std::string& wh
 
 // ---- after a guest ------------------------------------------------------------------------------
 
-void WatchService::tidy_up() {
+Result<void, Failure> WatchService::tidy_up() {
   for (auto entry = leaving_.begin(); entry != leaving_.end();) {
     const auto [id, deadline] = *entry;
     if (Clock::now() < deadline) {
       ++entry;
       continue;
     }
+    // Not to know is not to know that another has its number now.
+    const auto introduced = toolstack_.is_introduced(id);
+    if (!introduced) return std::unexpected(introduced.error());
     entry = leaving_.erase(entry);
-    finish_tidying(id);
+    if (!*introduced) finish_tidying(id);
   }
+  return {};
 }
 
 void WatchService::finish_tidying(xen::DomainId id) {
-  if (toolstack_.is_introduced(id).value_or(true)) return;
   toolstack_.clean_up_after(id, milliseconds(0));
   // The toolstack takes its folder away with the domain. What we wrote may have come later.
   static_cast<void>(

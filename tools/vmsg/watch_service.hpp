@@ -67,12 +67,12 @@ class WatchService {
   void plan_from_config(xen::DomainId id, Guest& guest);
   void look_at_virtio(xen::DomainId id, Guest& guest);
   void add_device(Guest& guest, PlannedDevice device);
-  void attach_waiting(xen::DomainId id, Guest& guest);
+  Result<void, Failure> attach_waiting(xen::DomainId id, Guest& guest);
   void look_at_attaching(xen::DomainId id, Guest& guest);
-  void look_for_lost_backends(xen::DomainId id, Guest& guest);
+  Result<void, Failure> look_for_lost_backends(xen::DomainId id, Guest& guest);
   void give_up(xen::DomainId id, Guest& guest, const std::string& why);
   void guest_gone(xen::DomainId id, const Guest& guest);
-  void tidy_up();
+  Result<void, Failure> tidy_up();
   void finish_tidying(xen::DomainId id);
 
   Toolstack& toolstack_;
