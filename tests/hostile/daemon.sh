@@ -1,12 +1,9 @@
-# What the scripts of this folder share: complaints, and a vmsgd on the mock that may end by itself.
+# What the scripts of this folder share: expectations, and a vmsgd on the mock that may end by itself.
 # Sourced, after scripts/on-mock.sh.
 # shellcheck shell=bash
 
-failures=0
-complain() {
-  echo "FAIL: $*"
-  failures=$((failures + 1))
-}
+# shellcheck source=tests/support/expect.sh
+. "$here/../support/expect.sh"
 dom0() { in_domain 0 "$@"; }
 nothing_left() { ! dom0 xenstore-ls -f / | grep -q virtio-msg; }
 
@@ -40,8 +37,8 @@ survive() {
   wait "$daemon"
   code=$?
   ended=$((ended + 1))
-  [ $code = 1 ] || complain "$1: the daemon ended with $code"
+  [ $code = 1 ] || fail "$1: the daemon ended with $code"
   words=$(sed -n 's/.* error: //p' "$log" | head -n 1)
-  [ -n "$words" ] || complain "$1: the daemon ended without a word"
+  [ -n "$words" ] || fail "$1: the daemon ended without a word"
   start_daemon "${@:2}"
 }
