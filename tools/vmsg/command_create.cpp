@@ -6,6 +6,7 @@
 
 #include "tools/vmsg/commands.hpp"
 #include "tools/vmsg/created_guests.hpp"
+#include "tools/vmsg/guest_mark.hpp"
 #include "tools/vmsg/guest_plan.hpp"
 #include "tools/vmsg/stop_signals.hpp"
 #include "tools/vmsg/xl.hpp"
@@ -92,7 +93,7 @@ int create_guest(Toolstack& toolstack, const StopSignals& stop, const CreateOpti
   if (stop.is_raised()) return complain(kExitFailed, "interrupted; the guest is destroyed again");
 
   const std::string config = std::filesystem::absolute(options.file).string();
-  if (const auto marked = mark_attached(toolstack.store(), *id, config); !marked) {
+  if (const auto marked = write_mark(toolstack.store(), *id, {.config = config}); !marked) {
     return complain(kExitFailed,
                     fmt::format("cannot write to xenstore: {}", xen::to_string(marked.error())));
   }

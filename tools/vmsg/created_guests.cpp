@@ -14,10 +14,6 @@
 namespace vmsg::tool {
 namespace {
 
-xen::Path mark_of(xen::DomainId guest) {
-  return *xen::Path::parse(fmt::format("/libxl/{}/virtio-msg", guest));
-}
-
 struct flock whole_file(short type) {
   struct flock lock{};
   lock.l_type = type;
@@ -85,15 +81,6 @@ std::optional<std::string> CreatedGuests::config_of(std::string_view name) const
   auto text = read_small_file(file_of(name));
   if (!text || text->empty()) return std::nullopt;
   return std::move(*text);
-}
-
-Result<void, xen::XenError> mark_attached(xen::StoreOps& store, xen::DomainId guest,
-                                          std::string_view config) {
-  return store.write(mark_of(guest), config.empty() ? "-" : config);
-}
-
-Result<bool, xen::XenError> is_marked(xen::StoreOps& store, xen::DomainId guest) {
-  return store.exists(mark_of(guest));
 }
 
 }  // namespace vmsg::tool

@@ -1,12 +1,10 @@
 // What `vmsg create` and `vmsg watch` have to know of each other, so that each guest gets its
 // devices once.
 //
-//   RUN/guests/NAME           RUN is /run/vmsg-toolstack. Locked while `vmsg create` makes a guest
-//   of
-//                             that name; holds the path of its configuration, for the day when the
-//                             guest reboots
-//   /libxl/DOMID/virtio-msg   in xenstore, with the domain's other nodes of the toolstack: its
-//                             devices were attached (or could not be), from which configuration
+//   RUN/guests/NAME   RUN is /run/vmsg-toolstack. Locked while `vmsg create` makes a guest of that
+//                     name; holds the path of its configuration, for the day when the guest reboots
+//
+// The other half is the mark of the guest (guest_mark.hpp).
 #pragma once
 
 #include <optional>
@@ -15,7 +13,6 @@
 
 #include "devices/file_descriptor.hpp"
 #include "transport/result.hpp"
-#include "xenbus-glue/store.hpp"
 
 namespace vmsg::tool {
 
@@ -56,9 +53,5 @@ class CreatedGuests {
 
   std::string folder_;
 };
-
-[[nodiscard]] Result<void, xen::XenError> mark_attached(xen::StoreOps& store, xen::DomainId guest,
-                                                        std::string_view config);
-[[nodiscard]] Result<bool, xen::XenError> is_marked(xen::StoreOps& store, xen::DomainId guest);
 
 }  // namespace vmsg::tool

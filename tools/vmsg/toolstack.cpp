@@ -167,7 +167,7 @@ Result<xen::DomainId, Failure> Toolstack::find_domain(std::string_view name_or_i
 Result<bool, Failure> Toolstack::is_introduced(xen::DomainId domain) {
   if (domain == 0) return true;
   const auto introduced = store_->is_domain_introduced(domain);
-  if (!introduced) return failed("look for the domain", introduced.error());
+  if (!introduced) return failed(fmt::format("look for domain {}", domain), introduced.error());
   return *introduced;
 }
 

@@ -66,19 +66,19 @@ Result<void, Failure> WatchService::run(int stop_fd) {
   const auto released = watch(xen::Path::release_domain());
   if (!released) return std::unexpected(released.error());
   for (;;) {
-    if (std::exchange(must_look_, false)) {
-      if (auto looked = look(); !looked) return looked;
+    const bool is_due = look_again_ && *look_again_ <= Clock::now();
+    if (std::exchange(must_look_, false) || is_due) {
+      look_again_.reset();
+      if (auto looked = look(); !looked) {
+        look_later(looked.error());
+      } else {
+        pace_ = kFirstPace;
+      }
     }
-    if (auto tidied = tidy_up(); !tidied) return tidied;
-    int patience = must_look_ ? 0 : -1;
-    for (const auto& [id, deadline] : leaving_) {
-      const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now()).count();
-      const int wait = static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
-      patience = patience < 0 ? wait : std::min(patience, wait);
-    }
+    tidy_up();
     pollfd ready[]{{.fd = toolstack_.watches().fd(), .events = POLLIN, .revents = 0},
                    {.fd = stop_fd, .events = POLLIN, .revents = 0}};
-    if (poll(ready, 2, patience) < 0 && errno != EINTR) {
+    if (poll(ready, 2, patience()) < 0 && errno != EINTR) {
       return std::unexpected("cannot wait for xenstore: " + words_of_errno(errno));
     }
     if (ready[1].revents != 0) return {};
@@ -90,6 +90,24 @@ Result<void, Failure> WatchService::run(int stop_fd) {
       is_more = *turned;
     }
   }
+}
+
+void WatchService::look_later(const Failure& why) {
+  say(Level::kError, fmt::format("{}; looking again in {} s", why,
+                                 std::chrono::ceil<std::chrono::seconds>(pace_).count()));
+  look_again_ = Clock::now() + pace_;
+  pace_ = std::min(2 * pace_, kLastPace);
+}
+
+int WatchService::patience() const {
+  if (must_look_) return 0;
+  std::optional<Clock::time_point> next = look_again_;
+  for (const auto& [id, deadline] : leaving_) {
+    if (!next || deadline < *next) next = deadline;
+  }
+  if (!next) return -1;
+  const auto left = std::chrono::ceil<milliseconds>(*next - Clock::now()).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
 }
 
 // ---- domains come and go ------------------------------------------------------------------------
@@ -106,49 +124,80 @@ Result<void, Failure> WatchService::look() {
     leaving_.erase(id);
     guests_.emplace(id, Guest{});
   }
+  // What cannot be read of one guest, which may be its own doing, keeps nobody else waiting.
+  Result<void, Failure> result;
+  const auto note = [&](Result<void, Failure> looked) {
+    if (!looked && result) result = std::move(looked);
+  };
   for (auto entry = guests_.begin(); entry != guests_.end();) {
     auto& [id, guest] = *entry;
-    // Not to know is not to know that it is gone: then we end, and begin again from xenstore.
     const auto introduced = toolstack_.is_introduced(id);
-    if (!introduced) return std::unexpected(introduced.error());
-    if (!*introduced) {
+    if (introduced && !*introduced) {
       guest_gone(id, guest);
       entry = guests_.erase(entry);
       continue;
     }
-    if (!guest.is_judged) judge(id, guest);
+    // Not to know is not to know that it is gone.
+    if (!introduced) {
+      note(std::unexpected(introduced.error()));
+    } else if (!guest.is_judged || guest.is_claimed) {
+      note(judge(id, guest));
+    }
     ++entry;
   }
   // Only now: a guest may wait for a domain whose name was just read, and nothing says it again.
   for (auto& [id, guest] : guests_) {
-    if (!guest.is_judged) continue;
-    look_at_virtio(id, guest);
-    if (auto looked = look_for_lost_backends(id, guest); !looked) return looked;
-    if (auto looked = attach_waiting(id, guest); !looked) return looked;
-    look_at_attaching(id, guest);
+    if (guest.is_judged) note(look_at(id, guest));
   }
+  return result;
+}
+
+Result<void, Failure> WatchService::look_at(xen::DomainId id, Guest& guest) {
+  look_at_virtio(id, guest);
+  if (auto looked = look_for_lost_backends(id, guest); !looked) return looked;
+  update_mark(id, guest);  // before anything is written: who comes after us must know of it
+  if (auto attached = attach_waiting(id, guest); !attached) return attached;
+  look_at_attaching(id, guest);
+  update_mark(id, guest);
   return {};
 }
 
-void WatchService::judge(xen::DomainId id, Guest& guest) {
+Result<void, Failure> WatchService::judge(xen::DomainId id, Guest& guest) {
   const xen::Path node = xen::Path::domain(id) / "name";
-  if (!guest.name_watch.is_set()) {
+  if (!guest.is_judged && !guest.name_watch.is_set()) {
     // libxl writes the name before it introduces a domain. Others may not.
     if (auto set = watch(node)) guest.name_watch = std::move(*set);
   }
   auto name = toolstack_.store().find(node);
-  if (!name || !*name || (*name)->empty()) return;
-  guest.name = std::move(**name);
-  guest.is_judged = true;
-  guest.name_watch.cancel();
-  if (auto set = watch(virtio_list_of(id))) guest.virtio_watch = std::move(*set);
-
-  const auto marked = is_marked(toolstack_.store(), id);
-  if (created_.is_claimed(guest.name) || (marked && *marked)) {
-    guest.has_config = true;  // and its devices, from somebody else
-    return;
+  if (!name) {
+    return std::unexpected(
+        fmt::format("cannot read the name of domain {}: {}", id, xen::to_string(name.error())));
   }
-  plan_from_config(id, guest);
+  if (!*name || (*name)->empty()) return {};
+  const auto mark = read_mark(toolstack_.store(), id);
+  if (!mark) {
+    return std::unexpected(fmt::format("cannot read what is known of domain {}: {}", id,
+                                       xen::to_string(mark.error())));
+  }
+  guest.name = std::move(**name);
+  guest.mark = *mark;
+  const bool is_claimed = created_.is_claimed(guest.name);
+  if (is_claimed) {
+    guest.has_config = true;  // and its devices, from `vmsg create`
+  } else if (guest.mark) {
+    if (auto taken = take_over(id, guest); !taken) {
+      guest.parts.clear();
+      return taken;
+    }
+  } else if (!guest.is_claimed) {
+    plan_from_config(id, guest);
+  }
+  guest.is_claimed = is_claimed;
+  if (!std::exchange(guest.is_judged, true)) {
+    guest.name_watch.cancel();
+    if (auto set = watch(virtio_list_of(id))) guest.virtio_watch = std::move(*set);
+  }
+  return {};
 }
 
 void WatchService::plan_from_config(xen::DomainId id, Guest& guest) {
@@ -166,27 +215,98 @@ void WatchService::plan_from_config(xen::DomainId id, Guest& guest) {
     if (read && read->name == guest.name) config = std::move(*read);
     if (!read) problems = std::move(read).error();
   }
-  if (config) {
-    guest.has_config = true;
-    const auto named = read_named_devices(devices_file_);
-    const auto plan = named
-                          ? plan_guest(*config, *named)
-                          : Result<GuestPlan, std::vector<Problem>>(std::unexpected(named.error()));
-    if (!plan) problems = plan.error();
-    if (plan) {
-      for (const PlannedDevice& device : plan->devices) add_device(guest, device);
-    }
-    if (!guest.parts.empty()) {
-      if (const auto marked = mark_attached(toolstack_.store(), id, config->file); !marked) {
-        say(Level::kWarning, fmt::format("{}: cannot write to xenstore: {}", label(id, guest.name),
-                                         xen::to_string(marked.error())));
-      }
-    }
-  }
+  if (config) plan(guest, *config, problems);
   for (const Problem& problem : problems) {
     say(Level::kError,
         fmt::format("{} gets no devices: {}", label(id, guest.name), to_text(problem)));
   }
+}
+
+void WatchService::plan(Guest& guest, const DomainConfig& config, std::vector<Problem>& problems) {
+  guest.has_config = true;
+  guest.config = config.file;
+  const auto named = read_named_devices(devices_file_);
+  const auto plan = named ? plan_guest(config, *named)
+                          : Result<GuestPlan, std::vector<Problem>>(std::unexpected(named.error()));
+  if (!plan) {
+    problems = plan.error();
+    return;
+  }
+  for (const PlannedDevice& device : plan->devices) add_device(guest, device);
+}
+
+Result<void, Failure> WatchService::take_over(xen::DomainId id, Guest& guest) {
+  guest.parts.clear();
+  guest.virtio_seen.clear();
+  if (guest.mark->config.empty()) {
+    look_at_virtio(id, guest);
+  } else {
+    std::vector<Problem> problems;
+    if (auto config = read_domain_config(guest.mark->config)) {
+      plan(guest, *config, problems);
+    } else {
+      problems = std::move(config).error();
+    }
+    for (const Problem& problem : problems) {
+      say(Level::kWarning, fmt::format("{} would not get its devices again: {}",
+                                       label(id, guest.name), to_text(problem)));
+    }
+  }
+
+  xen::Store& store = toolstack_.store();
+  const auto unknown = [id](const xen::XenError& error) {
+    return std::unexpected(
+        fmt::format("cannot read the buses of domain {}: {}", id, xen::to_string(error)));
+  };
+  std::map<xen::DomainId, std::vector<xen::DeviceNodeId>> served;
+  bool is_missing_some = guest.mark->waits;
+  const auto numbers = xen::list_driver_buses(store, id);
+  if (!numbers) return unknown(numbers.error());
+  for (const std::uint32_t number : *numbers) {
+    const auto bus = xen::read_driver_directory(store, id, number);
+    if (!bus) continue;  // the guest can write there
+    const auto introduced = toolstack_.is_introduced(bus->device_domain);
+    if (!introduced) return std::unexpected(introduced.error());
+    if (!*introduced) {
+      // Gone while nobody looked. Whose bus it was, only the domain that is gone could say.
+      static_cast<void>(xen::remove_bus(store, *bus));
+      is_missing_some = true;
+      continue;
+    }
+    const auto devices = xen::list_devices(store, *bus);
+    if (!devices) return unknown(devices.error());
+    for (const std::uint16_t device : *devices) {
+      served[bus->device_domain].push_back({*bus, device});
+    }
+  }
+  for (Part& part : guest.parts) {
+    const auto backend = toolstack_.look_for_domain(part.backend);
+    if (!backend) return std::unexpected(backend.error());
+    if (!*backend) continue;  // it waits
+    if (const auto found = served.find(**backend); found != served.end()) {
+      part.ids = found->second;
+      part.state = PartState::kAttached;
+    } else if (!is_missing_some) {
+      // Somebody has taken them away, or they could not be attached.
+      part.state = PartState::kFailed;
+    }
+  }
+  return {};
+}
+
+void WatchService::update_mark(xen::DomainId id, Guest& guest) {
+  if (guest.parts.empty()) return;
+  const GuestMark mark{.config = guest.config,
+                       .waits = std::ranges::any_of(guest.parts, [](const Part& part) {
+                         return part.state == PartState::kWaiting;
+                       })};
+  if (guest.mark == mark) return;
+  if (const auto written = write_mark(toolstack_.store(), id, mark); !written) {
+    say(Level::kWarning, fmt::format("{}: cannot write to xenstore: {}", label(id, guest.name),
+                                     xen::to_string(written.error())));
+    return;
+  }
+  guest.mark = mark;
 }
 
 void WatchService::look_at_virtio(xen::DomainId id, Guest& guest) {
@@ -226,7 +346,6 @@ void WatchService::look_at_virtio(xen::DomainId id, Guest& guest) {
     PlannedDevice device{.where = fmt::format("virtio entry {}", entry), .spec = found->second};
     device.spec.backend = fmt::format("{}", backend);
     add_device(guest, std::move(device));
-    static_cast<void>(mark_attached(store, id, {}));
   }
 }
 
@@ -341,20 +460,22 @@ void WatchService::give_up(xen::DomainId id, Guest& guest, const std::string& wh
 
 // ---- after a guest ------------------------------------------------------------------------------
 
-Result<void, Failure> WatchService::tidy_up() {
+void WatchService::tidy_up() {
   for (auto entry = leaving_.begin(); entry != leaving_.end();) {
-    const auto [id, deadline] = *entry;
+    auto& [id, deadline] = *entry;
     if (Clock::now() < deadline) {
       ++entry;
       continue;
     }
-    // Not to know is not to know that another has its number now.
+    // Not to know is not to know that no other has its number now.
     const auto introduced = toolstack_.is_introduced(id);
-    if (!introduced) return std::unexpected(introduced.error());
-    entry = leaving_.erase(entry);
+    if (!introduced) {
+      deadline = Clock::now() + kTidyPatience;
+      continue;
+    }
     if (!*introduced) finish_tidying(id);
+    entry = leaving_.erase(entry);
   }
-  return {};
 }
 
 void WatchService::finish_tidying(xen::DomainId id) {
