@@ -176,9 +176,13 @@ class Script final : public TraceListener, private DriverSide {
     check_pages(all);
   }
 
-  /// Nothing keeps a device any more that the toolstack has asked back by force.
+  /// Nothing keeps a device any more that the toolstack has asked back by force. Of a bus that was
+  /// removed before, or never made, nobody has taken any.
   void check_detached() {
     for (std::uint32_t bus = 0; bus < kBuses; ++bus) {
+      const auto is_there = toolstack_.exists(id_of(bus).device_directory() / "frontend");
+      must(is_there.has_value(), "a bus cannot be looked for");
+      if (!*is_there) continue;
       const auto numbers = xen::list_devices(toolstack_, id_of(bus));
       must(numbers.has_value(), "the devices cannot be listed");
       for (const std::uint16_t number : *numbers) {
