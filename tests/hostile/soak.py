@@ -402,8 +402,7 @@ def soak(host):
         print(f"memory: {at_end} kB; too short a time to say whether it grows")
     else:
         print(f"memory: {at_half_time} kB at half time, {at_end} kB at the end")
-        # A sanitizer's own memory grows with what was ever touched.
-        if at_end - at_half_time > MOST_GROWTH and "VMSG_SANITIZED" not in os.environ:
+        if at_end - at_half_time > MOST_GROWTH:
             host.complain(f"{at_end - at_half_time} kB more")
     for guest in guests:
         guest.must_be_served()

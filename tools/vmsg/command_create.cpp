@@ -2,6 +2,7 @@
 // and runs once it has all of them.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "tools/vmsg/commands.hpp"
@@ -68,6 +69,10 @@ class NewGuest {
   bool is_kept_ = false;
 };
 
+std::string cannot_write(const xen::XenError& error) {
+  return "cannot write to xenstore: " + xen::to_string(error);
+}
+
 int create_guest(Toolstack& toolstack, const StopSignals& stop, const CreateOptions& options,
                  const XlArguments& arguments, const GuestPlan& plan) {
   // Looked for before anything is made: these fail in a moment, and booting a guest does not.
@@ -93,9 +98,9 @@ int create_guest(Toolstack& toolstack, const StopSignals& stop, const CreateOpti
   if (stop.is_raised()) return complain(kExitFailed, "interrupted; the guest is destroyed again");
 
   const std::string config = std::filesystem::absolute(options.file).string();
-  if (const auto marked = write_mark(toolstack.store(), *id, {.config = config}); !marked) {
-    return complain(kExitFailed,
-                    fmt::format("cannot write to xenstore: {}", xen::to_string(marked.error())));
+  GuestMark mark{.config = config, .backends = {}};
+  if (const auto marked = write_mark(toolstack.store(), *id, mark); !marked) {
+    return complain(kExitFailed, cannot_write(marked.error()));
   }
   std::vector<DeviceSpec> specs;
   specs.reserve(plan.devices.size());
@@ -109,6 +114,15 @@ int create_guest(Toolstack& toolstack, const StopSignals& stop, const CreateOpti
                     failure.device
                         ? fmt::format("{}: {}", plan.devices[*failure.device].where, failure.what)
                         : failure.what));
+  }
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    GuestMark::Backend backend{.domain = (*attached)[i].bus.device_domain,
+                               .name = specs[i].backend};
+    const bool is_noted = std::ranges::find(mark.backends, backend) != mark.backends.end();
+    if (!is_noted) mark.backends.push_back(std::move(backend));
+  }
+  if (const auto marked = write_mark(toolstack.store(), *id, mark); !marked) {
+    return complain(kExitFailed, cannot_write(marked.error()) + "; the guest is destroyed again");
   }
   if (!arguments.stays_paused) {
     if (const auto running = run_xl({"unpause", fmt::format("{}", *id)}); !running) {

@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <set>
 #include <utility>
 
 #include "tools/vmsg/small_file.hpp"
+#include "xenbus-glue/numbers.hpp"
 
 namespace vmsg::tool {
 namespace {
@@ -26,14 +26,6 @@ std::string words(std::string_view doing, const xen::XenError& error) {
 
 std::unexpected<Failure> failed(std::string_view doing, const xen::XenError& error) {
   return std::unexpected(words(doing, error));
-}
-
-template <typename T>
-std::optional<T> parse_number(std::string_view text) {
-  T value{};
-  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 /// The buses of one guest and the numbers that are taken on them, as a transaction sees them.
@@ -55,7 +47,7 @@ class GuestBuses {
       const auto stored = store.find(bus->devices_directory() / "next");
       if (!stored) return std::unexpected(stored.error());
       if (*stored) {
-        all.next_ = std::max(all.next_, parse_number<std::uint16_t>(**stored).value_or(0));
+        all.next_ = std::max(all.next_, xen::parse_decimal<std::uint16_t>(**stored).value_or(0));
       }
     }
     return all;
@@ -121,7 +113,7 @@ Toolstack::Toolstack(std::unique_ptr<xen::Store> store)
 // ---- domains ------------------------------------------------------------------------------------
 
 Failure no_such_domain(std::string_view name_or_id) {
-  return parse_number<xen::DomainId>(name_or_id)
+  return xen::parse_decimal<xen::DomainId>(name_or_id)
              ? fmt::format("no domain {} is running", name_or_id)
              : fmt::format("no domain named '{}' is running", printable(name_or_id));
 }
@@ -138,7 +130,7 @@ Result<std::vector<xen::DomainId>, Failure> Toolstack::domains() {
 
 Result<std::optional<xen::DomainId>, Failure> Toolstack::look_for_domain(
     std::string_view name_or_id) {
-  if (const auto id = parse_number<xen::DomainId>(name_or_id)) {
+  if (const auto id = xen::parse_decimal<xen::DomainId>(name_or_id)) {
     if (*id >= xen::kFirstReservedDomain) return std::nullopt;
     const auto introduced = is_introduced(*id);
     if (!introduced) return std::unexpected(introduced.error());

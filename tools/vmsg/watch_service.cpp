@@ -253,60 +253,84 @@ Result<void, Failure> WatchService::take_over(xen::DomainId id, Guest& guest) {
     }
   }
 
-  xen::Store& store = toolstack_.store();
-  const auto unknown = [id](const xen::XenError& error) {
-    return std::unexpected(
-        fmt::format("cannot read the buses of domain {}: {}", id, xen::to_string(error)));
-  };
-  std::map<xen::DomainId, std::vector<xen::DeviceNodeId>> served;
-  bool is_missing_some = guest.mark->waits;
-  const auto numbers = xen::list_driver_buses(store, id);
-  if (!numbers) return unknown(numbers.error());
-  for (const std::uint32_t number : *numbers) {
-    const auto bus = xen::read_driver_directory(store, id, number);
-    if (!bus) continue;  // the guest can write there
-    const auto introduced = toolstack_.is_introduced(bus->device_domain);
-    if (!introduced) return std::unexpected(introduced.error());
-    if (!*introduced) {
-      // Gone while nobody looked. Whose bus it was, only the domain that is gone could say.
-      static_cast<void>(xen::remove_bus(store, *bus));
-      is_missing_some = true;
-      continue;
-    }
-    const auto devices = xen::list_devices(store, *bus);
-    if (!devices) return unknown(devices.error());
-    for (const std::uint16_t device : *devices) {
-      served[bus->device_domain].push_back({*bus, device});
-    }
-  }
   for (Part& part : guest.parts) {
-    const auto backend = toolstack_.look_for_domain(part.backend);
-    if (!backend) return std::unexpected(backend.error());
-    if (!*backend) continue;  // it waits
-    if (const auto found = served.find(**backend); found != served.end()) {
-      part.ids = found->second;
-      part.state = PartState::kAttached;
-    } else if (!is_missing_some) {
-      // Somebody has taken them away, or they could not be attached.
-      part.state = PartState::kFailed;
-    }
+    if (auto found = find_again(id, *guest.mark, part); !found) return found;
   }
   return {};
 }
 
+Result<void, Failure> WatchService::find_again(xen::DomainId id, const GuestMark& mark,
+                                               Part& part) {
+  const auto noted = std::ranges::find(mark.backends, part.backend, &GuestMark::Backend::name);
+  if (noted == mark.backends.end()) {
+    part.state = PartState::kFailed;  // or the configuration has it since then
+    return {};
+  }
+  std::optional<xen::DomainId> backend = noted->domain;
+  if (backend) {
+    const auto introduced = toolstack_.is_introduced(*backend);
+    if (!introduced) return std::unexpected(introduced.error());
+    if (!*introduced) {
+      // It went while nobody looked.
+      remove_buses_to(id, *backend);
+      return {};
+    }
+  } else {
+    // Who wrote them may not have come to noting it.
+    const auto found = toolstack_.look_for_domain(part.backend);
+    if (!found) return std::unexpected(found.error());
+    if (!*found) return {};
+    backend = *found;
+  }
+  // Under the backend's home: the guest says something about its own buses only.
+  const auto unknown = [id](const xen::XenError& error) {
+    return std::unexpected(
+        fmt::format("cannot read the buses of domain {}: {}", id, xen::to_string(error)));
+  };
+  xen::Store& store = toolstack_.store();
+  const auto buses = xen::list_buses_of(store, *backend, id);
+  if (!buses) return unknown(buses.error());
+  for (const xen::BusId& bus : *buses) {
+    const auto devices = xen::list_devices(store, bus);
+    if (!devices) return unknown(devices.error());
+    for (const std::uint16_t device : *devices) part.ids.push_back({bus, device});
+  }
+  if (!part.ids.empty()) {
+    part.state = PartState::kAttached;
+  } else if (noted->domain) {
+    part.state = PartState::kFailed;  // somebody has taken them away
+  }
+  return {};
+}
+
+void WatchService::remove_buses_to(xen::DomainId id, xen::DomainId backend) {
+  xen::Store& store = toolstack_.store();
+  // The backend's side went with its home, so the guest's own directory has to tell.
+  const auto numbers = xen::list_driver_buses(store, id);
+  if (!numbers) return;
+  for (const std::uint32_t number : *numbers) {
+    const auto bus = xen::read_driver_directory(store, id, number);
+    if (bus && bus->device_domain == backend) static_cast<void>(xen::remove_bus(store, *bus));
+  }
+}
+
 void WatchService::update_mark(xen::DomainId id, Guest& guest) {
   if (guest.parts.empty()) return;
-  const GuestMark mark{.config = guest.config,
-                       .waits = std::ranges::any_of(guest.parts, [](const Part& part) {
-                         return part.state == PartState::kWaiting;
-                       })};
+  GuestMark mark{.config = guest.config, .backends = {}};
+  for (const Part& part : guest.parts) {
+    if (part.state == PartState::kWaiting) {
+      mark.backends.push_back({.domain = std::nullopt, .name = part.backend});
+    } else if (!part.ids.empty()) {
+      mark.backends.push_back({.domain = part.ids.front().bus.device_domain, .name = part.backend});
+    }
+  }
   if (guest.mark == mark) return;
   if (const auto written = write_mark(toolstack_.store(), id, mark); !written) {
     say(Level::kWarning, fmt::format("{}: cannot write to xenstore: {}", label(id, guest.name),
                                      xen::to_string(written.error())));
     return;
   }
-  guest.mark = mark;
+  guest.mark = std::move(mark);
 }
 
 void WatchService::look_at_virtio(xen::DomainId id, Guest& guest) {

@@ -52,7 +52,7 @@ class WatchService {
     std::vector<PlannedDevice> devices;
     PartState state = PartState::kWaiting;
     bool is_wait_told = false;
-    std::vector<xen::DeviceNodeId> ids;  // written, in the order of `devices`
+    std::vector<xen::DeviceNodeId> ids;  // written; while kAttaching in the order of `devices`
     xen::Watch watch;
   };
   struct Guest {
@@ -76,6 +76,8 @@ class WatchService {
   void plan(Guest& guest, const DomainConfig& config, std::vector<Problem>& problems);
   /// Another of us, or `vmsg create`, has planned this guest: its parts are found again.
   Result<void, Failure> take_over(xen::DomainId id, Guest& guest);
+  Result<void, Failure> find_again(xen::DomainId id, const GuestMark& mark, Part& part);
+  void remove_buses_to(xen::DomainId id, xen::DomainId backend);
   void update_mark(xen::DomainId id, Guest& guest);
   void look_at_virtio(xen::DomainId id, Guest& guest);
   void add_device(Guest& guest, PlannedDevice device);
