@@ -30,7 +30,7 @@ DISK_BYTES = 256 << 10
 CONSOLE_BYTES = 20_000
 MOST_GROWTH = 4096  # kB
 # What a guest does with its devices before a daemon has what it needs for it.
-WARM_UP = 10
+WARM_UP = 3
 MISMATCH = 3  # the exit code of a bystander that got entropy that cannot be
 # A program that takes longer than this hangs; all of them have patience of their own.
 ENDLESS = 180
