@@ -349,10 +349,13 @@ void BusSession::sync_devices() {
     const auto known = devices_.find(number);
     const auto node = xen::read_device(services_.store, {id_, number});
     if (!node) {
-      if (known == devices_.end()) {
-        refuse_device(number, xen::to_string(node.error()));
-      } else {
+      // What is wrong with the nodes of a new device is its fault; that they could not be read is
+      // not.
+      if (node.error().fault == xen::NodeFault::kStore) {
+        log_.device(number).error("{}", xen::to_string(node.error()));
         retry_.arm();
+      } else if (known == devices_.end()) {
+        refuse_device(number, xen::to_string(node.error()));
       }
       continue;
     }
