@@ -545,7 +545,8 @@ void BusSession::set_status(std::uint16_t number, AttachStatus status, const std
   if (found == devices_.end()) return;
   found->second->status = status;
   found->second->error = error;
-  if (!error.empty()) log_.device(number).warning("{}", error);
+  // It may be as often as the guest connects.
+  if (!error.empty()) log_.device(number).guest("{}", error);
   tell_device(*found->second);
 }
 

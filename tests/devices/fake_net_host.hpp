@@ -17,6 +17,18 @@
 
 namespace vmsg::net {
 
+/// All that a host side may offer.
+inline FeatureSet all_offloads() {
+  FeatureSet all;
+  for (const NetFeature feature :
+       {NetFeature::kCsum, NetFeature::kGuestCsum, NetFeature::kGuestTso4, NetFeature::kGuestTso6,
+        NetFeature::kGuestEcn, NetFeature::kGuestUso4, NetFeature::kGuestUso6,
+        NetFeature::kHostTso4, NetFeature::kHostTso6, NetFeature::kHostEcn, NetFeature::kHostUso}) {
+    add(all, feature);
+  }
+  return all;
+}
+
 class FakeNetHost : public NetHost {
  public:
   // The test's side.

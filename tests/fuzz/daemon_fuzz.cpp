@@ -192,6 +192,7 @@ class Script final : public TraceListener, private DriverSide {
         must((*node)->detach != xen::DetachRequest::kForce,
              "a device is left that was detached by force");
         must(!(*node)->error.contains("xenstore"), "a device is refused for what is not its fault");
+        must(!(*node)->error.contains("cannot be put on a bus"), "a device is not what it must be");
       }
     }
   }

@@ -155,8 +155,7 @@ class Network final : public Subject {
     return options;
   }
   static std::unique_ptr<net::NetHost> own(net::FakeNetHost* host) {
-    host->can_offload.set_word(0, ~0U);
-    host->can_offload.set_word(1, ~0U);
+    host->can_offload = net::all_offloads();
     return std::unique_ptr<net::NetHost>(host);
   }
 

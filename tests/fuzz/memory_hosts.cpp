@@ -35,8 +35,7 @@ class ListedDisk final : public test::MemoryDisk {
 class ListedNetwork final : public net::FakeNetHost {
  public:
   ListedNetwork() {
-    can_offload.set_word(0, ~0U);
-    can_offload.set_word(1, ~0U);
+    can_offload = net::all_offloads();
     MemoryHosts::all().networks.push_back(this);
   }
   ~ListedNetwork() override { std::erase(MemoryHosts::all().networks, this); }
