@@ -60,7 +60,9 @@ void BusSession::start() {
 void BusSession::nodes_changed() { step(); }
 
 void BusSession::devices_changed() {
-  if (!is_driver_gone_ && !is_shutting_down_) sync_devices();
+  // Of a bus on its way out the devices are still in xenstore when they are closed: they must not
+  // be taken up once more.
+  if (!is_driver_gone_ && !is_shutting_down_ && !is_removing_) sync_devices();
 }
 
 void BusSession::driver_gone() {

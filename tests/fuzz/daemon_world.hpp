@@ -100,6 +100,7 @@ class Daemon {
   /// Until it has nothing to do any more.
   void settle() {
     constexpr int kMostRounds = 5000;
+    constexpr std::size_t kMostHandlers = 10;  // in a round
     // What a worker prepared for the kernel in one round is submitted in the next, and may be heard
     // of in the one after it.
     constexpr int kQuietRounds = 3;
@@ -109,7 +110,9 @@ class Daemon {
       must(rounds < kMostRounds, "the daemon does not come to rest");
       const bool is_busy = backend_->run_workers_once();
       context_.restart();
-      const std::size_t handlers = context_.poll();
+      // Not poll(): handlers that bring each other back would never let it end.
+      std::size_t handlers = 0;
+      while (handlers < kMostHandlers && context_.poll_one() != 0) ++handlers;
       quiet = is_busy || handlers != 0 ? 0 : quiet + 1;
     }
     is_at_work_ = false;

@@ -243,17 +243,21 @@ Result<std::vector<xen::DeviceNodeId>, AttachFailure> Toolstack::write_devices(
     return std::unexpected(AttachFailure{static_cast<std::size_t>(self - backends.begin()),
                                          "backend: a domain cannot serve itself"});
   }
-  constexpr int kMostAttempts = 3;
-  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+  constexpr int kMostAttempts = 8;
+  for (int attempt = 1; attempt <= kMostAttempts; ++attempt) {
     DeviceWriting writing(guest, specs, backends);
     const auto written =
         store_->transact([&](xen::Transaction& store) { return writing.run(store); });
     if (written) return writing.devices();
-    if (!writing.leaving()) {
-      return std::unexpected(
-          AttachFailure{std::nullopt, words("write the devices to xenstore", written.error())});
+    if (writing.leaving()) {
+      retire_bus(*writing.leaving());
+      continue;
     }
-    retire_bus(*writing.leaving());
+    // A transaction may see one node from before another one's end and the next from after it: a
+    // number that was free, and is taken.
+    if (written.error().error == EEXIST && attempt < kMostAttempts) continue;
+    return std::unexpected(
+        AttachFailure{std::nullopt, words("write the devices to xenstore", written.error())});
   }
   return std::unexpected(AttachFailure{std::nullopt, "the bus is being removed; try again"});
 }
