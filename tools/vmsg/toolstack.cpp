@@ -243,19 +243,23 @@ Result<std::vector<xen::DeviceNodeId>, AttachFailure> Toolstack::write_devices(
     return std::unexpected(AttachFailure{static_cast<std::size_t>(self - backends.begin()),
                                          "backend: a domain cannot serve itself"});
   }
-  constexpr int kMostAttempts = 8;
-  for (int attempt = 1; attempt <= kMostAttempts; ++attempt) {
+  constexpr int kMostRetired = 3;
+  constexpr int kMostCollisions = 8;
+  int retired = 0;
+  int collisions = 0;
+  while (retired < kMostRetired) {
     DeviceWriting writing(guest, specs, backends);
     const auto written =
         store_->transact([&](xen::Transaction& store) { return writing.run(store); });
     if (written) return writing.devices();
     if (writing.leaving()) {
       retire_bus(*writing.leaving());
+      ++retired;
       continue;
     }
     // A transaction may see one node from before another one's end and the next from after it: a
     // number that was free, and is taken.
-    if (written.error().error == EEXIST && attempt < kMostAttempts) continue;
+    if (written.error().error == EEXIST && ++collisions < kMostCollisions) continue;
     return std::unexpected(
         AttachFailure{std::nullopt, words("write the devices to xenstore", written.error())});
   }
