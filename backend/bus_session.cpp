@@ -74,6 +74,18 @@ void BusSession::driver_gone() {
 
 void BusSession::shut_down() {
   if (std::exchange(is_shutting_down_, true)) return;
+  if (own_ == XenbusState::kConnected && link_ != nullptr && !link_->is_closed()) say_farewell();
+  take_leave();
+}
+
+void BusSession::take_leave() {
+  if (is_over_ || is_driver_gone_ || is_removing_) return;
+  if (farewell_) {
+    const auto peer = xen::read_state(services_.store, id_.driver_directory());
+    // If it cannot be told there is still the time limit.
+    if (!peer || *peer == XenbusState::kConnected) return;
+  }
+  farewell_.reset();
   driver_watch_.cancel();
   if (own_ == XenbusState::kConnected) close();
   release();
@@ -118,7 +130,8 @@ BusSnapshot BusSession::snapshot() const {
 
 void BusSession::step() {
   // Handlers of what a step does may ask for another one: the loop below looks again anyway.
-  if (is_stepping_ || is_over_ || is_driver_gone_ || is_shutting_down_) return;
+  if (is_stepping_ || is_over_ || is_driver_gone_) return;
+  if (is_shutting_down_) return take_leave();
   is_stepping_ = true;
   for (int i = 0; i < kMaxSteps; ++i) {
     const auto present = services_.store.exists(id_.device_directory() / "frontend");
@@ -150,8 +163,16 @@ void BusSession::step() {
         return driver_gone();
       }
     }
+    if (farewell_ && *peer == XenbusState::kConnected) break;
+    farewell_.reset();
     const XenbusState before = own_;
-    act(xen::device_side_action(own_, *peer, *online));
+    const DeviceSideAction action = xen::device_side_action(own_, *peer, *online);
+    if (action == DeviceSideAction::kClose && *peer == XenbusState::kConnected &&
+        link_ != nullptr && !link_->is_closed()) {
+      say_farewell();
+      break;
+    }
+    act(action);
     if (is_over_ || own_ == before) break;
   }
   is_stepping_ = false;
@@ -233,7 +254,19 @@ void BusSession::connect() {
   link_->open();
 }
 
+void BusSession::say_farewell() {
+  farewell_.emplace(services_.context, services_.limits.farewell);
+  farewell_->async_wait(
+      [this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
+        if (alive.expired() || error) return;
+        farewell_.reset();
+        step();
+      });
+  enter(XenbusState::kClosing);
+}
+
 void BusSession::close() {
+  farewell_.reset();
   if (link_ != nullptr) link_->close();
   enter(XenbusState::kClosing);
 }

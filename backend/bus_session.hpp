@@ -86,6 +86,12 @@ class BusSession final : public BusLinkListener {
   void act(xen::DeviceSideAction action);
   void advertise();
   void connect();
+  /// The daemon stops: the bus is closed, after the farewell if there is one.
+  void take_leave();
+  /// Tells the driver side that the bus closes, and serves it until it has answered: step() comes
+  /// when it has, or when the time for that is over. Some drivers wait for an answer from their
+  /// device without a pause, and would never hear that there is none to come.
+  void say_farewell();
   /// Whether all devices are there, or have been waited for long enough; step() comes when they
   /// are.
   bool are_devices_there();
@@ -137,6 +143,8 @@ class BusSession final : public BusLinkListener {
 
   std::optional<boost::asio::steady_timer> device_wait_;  // of this handshake
   bool is_device_wait_over_ = false;
+
+  std::optional<boost::asio::steady_timer> farewell_;  // while the driver side has yet to answer
 
   RetryTimer retry_;  // of what xenstore could not be told or asked
 

@@ -30,6 +30,8 @@ struct Limits {
   /// How long a handshake waits for devices that are still being made, so that a guest finds them
   /// at once. Those that take longer are announced when they are there.
   std::chrono::milliseconds device_wait{2000};
+  /// How long a driver side that is told to close its bus is served until it has answered.
+  std::chrono::milliseconds farewell{1000};
   /// How long a driver has to let go of a device that is detached gracefully.
   std::chrono::seconds eject_timeout{30};
 

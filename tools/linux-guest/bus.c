@@ -52,6 +52,7 @@ struct vmsg_bus *vmsg_bus_create(struct xenbus_device *xdev)
 	init_waitqueue_head(&bus->room);
 	INIT_LIST_HEAD(&bus->kicks);
 	INIT_LIST_HEAD(&bus->requests);
+	vmsg_polled_init(bus);
 	INIT_WORK(&bus->take_work, take_more);
 	INIT_WORK(&bus->scan_work, vmsg_scan);
 	xa_init(&bus->devices);
@@ -68,6 +69,7 @@ static void bus_release(struct kref *kref)
 {
 	struct vmsg_bus *bus = container_of(kref, struct vmsg_bus, kref);
 
+	vmsg_polled_exit(bus);
 	if (bus->wq)
 		destroy_workqueue(bus->wq);
 	kvfree(bus->present);
@@ -110,6 +112,7 @@ int vmsg_bus_open(struct vmsg_bus *bus, unsigned int order, u32 max_message, evt
 		goto fail;
 	}
 	bus->irq = err;
+	bus->port = *port;
 	atomic_set(&bus->failed, 0);
 	bus->is_pool_shared = false;
 	return 0;

@@ -4,6 +4,7 @@
 #define VMSG_COMPAT_H
 
 #include <linux/dma-mapping.h>
+#include <linux/hrtimer.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
 
@@ -27,6 +28,18 @@
 #else
 #define VMSG_MATCH_DATA void
 #endif
+
+/* A timer of high resolution, whose function is called in a hard interrupt. */
+static inline void vmsg_hrtimer_setup(struct hrtimer *timer,
+				      enum hrtimer_restart (*function)(struct hrtimer *))
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	hrtimer_setup(timer, function, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+#else
+	hrtimer_init(timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	timer->function = function;
+#endif
+}
 
 /* VIRTIO_F_NOTIFICATION_DATA, which has a name since 6.4. */
 #define VMSG_F_NOTIFICATION_DATA 38

@@ -107,6 +107,7 @@ static void vmsg_reset(struct virtio_device *vdev)
 	if (status && status != -ENODEV)
 		vmsg_device_break(device, "cannot be reset: %d", status);
 	vmsg_synchronize_cbs(vdev);
+	vmsg_empty_console(device);
 }
 
 /* ---- features ---------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
  * buffer is given to it any more, and what waits for its buffers is let go.
  */
 #include <linux/blk-mq.h>
+#include <linux/rcupdate.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 
@@ -71,6 +72,31 @@ static void end_block_requests(struct vmsg_device *device)
 	clear_bit(VMSG_RESCUING, &device->flags);
 	blk_mq_unquiesce_queue(requests);
 	put_device(disk);
+}
+
+/* ---- consoles -------------------------------------------------------------------------------- */
+
+/*
+ * virtio_console waits for what it writes, and when its queue breaks meanwhile it frees the buffer
+ * and leaves it in the queue. Its removal, which begins with that, then frees what it finds in its
+ * queues once more. So they are emptied between the two, at the reset. What a program has written
+ * to a port without waiting is lost memory then, a buffer or two.
+ */
+void vmsg_empty_console(struct vmsg_device *device)
+{
+	struct virtio_device *vdev = &device->vdev; /* the macro below wants a plain name */
+	struct virtqueue *vq;
+
+	if (vdev->id.device != VIRTIO_ID_CONSOLE)
+		return;
+	/* Whoever has a queue in hand has a spinlock, and lets go of it when the queue is broken. */
+	synchronize_rcu();
+	virtio_device_for_each_vq(vdev, vq) {
+		if (!vmsg_is_console_output(vq) || !virtqueue_is_broken(vq))
+			continue;
+		while (virtqueue_detach_unused_buf(vq))
+			;
+	}
 }
 
 /* A disk that is open, mounted for instance, is; others can be set up anew. */

@@ -15,6 +15,8 @@ static bool notify(struct virtqueue *vq)
 {
 	struct vmsg_queue *queue = vq->priv;
 
+	if (queue->is_polled && !vmsg_polled_kick(queue))
+		return false;
 	if (queue->irq)
 		notify_remote_via_irq(queue->irq);
 	else
@@ -213,6 +215,7 @@ static struct virtqueue *create_queue(struct vmsg_device *device, unsigned int i
 		return ERR_PTR(-ENOMEM);
 	queue->device = device;
 	INIT_LIST_HEAD(&queue->kick);
+	INIT_LIST_HEAD(&queue->polled);
 	size = min(record.max_size, rounddown_pow_of_two(max(vmsg_max_queue_size, 2U)));
 	vq = vring_create_virtqueue(index, size, PAGE_SIZE, &device->vdev, true, true, ctx, notify,
 				    callback, name);
@@ -223,6 +226,7 @@ static struct virtqueue *create_queue(struct vmsg_device *device, unsigned int i
 	vq->num_max = record.max_size;
 	vq->priv = queue;
 	queue->vq = vq;
+	vmsg_polled_add(queue, callback);
 	spin_lock_irqsave(&device->queues_lock, flags);
 	device->queues[index] = queue;
 	spin_unlock_irqrestore(&device->queues_lock, flags);
@@ -247,6 +251,7 @@ static void delete_queue(struct vmsg_device *device, struct virtqueue *vq)
 		unbind_from_irqhandler(queue->irq, queue);
 	}
 	vmsg_bus_forget_kick(queue);
+	vmsg_polled_remove(queue);
 	/* Not every driver takes back what it has left in there: the grants end now. */
 	while (virtqueue_detach_unused_buf(vq))
 		;

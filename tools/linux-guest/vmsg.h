@@ -12,24 +12,27 @@
  *   device.c     one virtio device: from its number to register_virtio_device()
  *   config.c     its configuration, features and status
  *   queue.c      its queues, event channels
+ *   polled.c     queues that are waited for without a pause
  *   dma.c        grants for its buffers
  *   pool.c       the pool that buffers are copied through
  *   fault.c      giving up on it
  *
  * Locks, outermost first: device->queues_mutex, device->call_mutex or bus->call_mutex,
  * bus->in_lock, bus->devices_lock, device->queues_lock, (the locks of virtio drivers,)
- * bus->out_lock, bus->requests_lock.
+ * bus->out_lock, bus->requests_lock. bus->polled_lock is for a moment, within any.
  */
 #ifndef VMSG_H
 #define VMSG_H
 
 #include <linux/completion.h>
 #include <linux/device.h>
+#include <linux/hrtimer.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
+#include <linux/virtio_ids.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -64,6 +67,7 @@ struct vmsg_bus {
 	bool has_regions;
 	bool is_pool_shared;		/* or the backend did not want to: it was asked */
 	int irq;
+	evtchn_port_t port;		/* of the same event channel */
 	bool is_up;			/* written with all of the locks below held */
 	atomic_t failed;		/* the ring is of no more use */
 
@@ -78,6 +82,11 @@ struct vmsg_bus {
 	spinlock_t requests_lock;	/* who waits for a response */
 	struct list_head requests;
 	u16 last_token;
+
+	spinlock_t polled_lock;		/* queues that polled_timer looks after */
+	struct list_head polled;
+	struct hrtimer polled_timer;	/* runs while one of them waits: */
+	bool is_polling;
 
 	struct mutex call_mutex;	/* one bus request at a time, with these: */
 	u8 *request;
@@ -97,6 +106,9 @@ struct vmsg_queue {
 	struct virtqueue *vq;
 	struct vmsg_device *device;
 	struct list_head kick;		/* in bus->kicks, or empty */
+	bool is_polled;			/* its driver waits for it without a pause */
+	struct list_head polled;	/* in bus->polled, or empty */
+	unsigned int looks;		/* of the timer since the last notification */
 	int irq;			/* of its own event channel, or 0 */
 	unsigned long progress;		/* device->progress at its last interrupt */
 	char irq_name[32];
@@ -232,10 +244,25 @@ int vmsg_set_vq_affinity(struct virtqueue *vq, const struct cpumask *mask);
 /* The backend has used buffers of this queue, it says. Interrupts off. */
 void vmsg_queue_used(struct vmsg_device *device, u32 index);
 
+static inline bool vmsg_is_console_output(struct virtqueue *vq)
+{
+	return vq->vdev->id.device == VIRTIO_ID_CONSOLE && vq->index % 2;
+}
+
+/* polled.c */
+void vmsg_polled_init(struct vmsg_bus *bus);
+void vmsg_polled_exit(struct vmsg_bus *bus);
+void vmsg_polled_add(struct vmsg_queue *queue, bool has_callback);
+void vmsg_polled_remove(struct vmsg_queue *queue);
+/* Before a notification of such a queue: false if nobody would answer. In any context. */
+bool vmsg_polled_kick(struct vmsg_queue *queue);
+
 /* fault.c */
 /* The device is of no more use, for good. In any context. */
 __printf(2, 3) void vmsg_device_break(struct vmsg_device *device, const char *format, ...);
 void vmsg_fault(struct work_struct *work);
+/* What is left in the queues of a virtio_console that goes: after its reset. */
+void vmsg_empty_console(struct vmsg_device *device);
 /* Whether somebody would lose data with it. */
 bool vmsg_device_is_in_use(struct vmsg_device *device);
 
