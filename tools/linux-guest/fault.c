@@ -74,7 +74,7 @@ static void end_block_requests(struct vmsg_device *device)
 	put_device(disk);
 }
 
-/* ---- consoles -------------------------------------------------------------------------------- */
+/* ---- consoles ------------------------------------------------------------------------------ */
 
 /*
  * virtio_console waits for what it writes, and when its queue breaks meanwhile it frees the buffer
@@ -89,7 +89,7 @@ void vmsg_empty_console(struct vmsg_device *device)
 
 	if (vdev->id.device != VIRTIO_ID_CONSOLE)
 		return;
-	/* Whoever has a queue in hand has a spinlock, and lets go of it when the queue is broken. */
+	/* Whoever has a queue in hand has a spinlock, and lets go of both when it is broken. */
 	synchronize_rcu();
 	virtio_device_for_each_vq(vdev, vq) {
 		if (!vmsg_is_console_output(vq) || !virtqueue_is_broken(vq))

@@ -2,9 +2,9 @@
 /*
  * Queues whose buffers their driver waits for without a pause: the commands of virtio_net and
  * virtio_console, and what virtio_console writes. Nothing else runs on that CPU meanwhile, so on a
- * machine with one CPU no thread would ever learn that the backend has gone, and wait it would for
- * ever. Such a queue takes nothing that nobody will answer, and a timer looks after those that wait:
- * in a hard interrupt, since virtio_net waits with the soft ones off.
+ * machine with one CPU no thread would ever learn that the backend has gone, and it would wait for
+ * ever. Such a queue takes nothing that nobody will answer, and a timer looks after those that
+ * wait: in a hard interrupt, since virtio_net waits with the soft ones off.
  */
 #include <linux/hrtimer.h>
 #include <xen/interface/event_channel.h>
