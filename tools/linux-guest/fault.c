@@ -116,6 +116,8 @@ void vmsg_fault(struct work_struct *work)
 {
 	struct vmsg_device *device = container_of(work, struct vmsg_device, fault_work);
 
+	if (test_bit(VMSG_LATE, &device->flags))
+		vmsg_device_break(device, "a command got no answer in time");
 	set_bit(VMSG_BROKEN, &device->flags);
 	mutex_lock(&device->queues_mutex);
 	if (device->queues) {

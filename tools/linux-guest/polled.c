@@ -44,7 +44,9 @@ static bool look_after(struct vmsg_queue *queue)
 		/* Looks and not time: a machine that was stopped has not waited. */
 		if (queue->looks++ < max(vmsg_request_timeout, 1U) * VMSG_LOOKS_PER_SECOND)
 			return true;
-		vmsg_device_break(queue->device, "queue %u: no answer in time", vq->index);
+		/* Not from here: a console that is told of it may be one of these queues. */
+		set_bit(VMSG_LATE, &queue->device->flags);
+		queue_work(queue->device->bus->wq, &queue->device->fault_work);
 	}
 	__virtqueue_break(vq);
 	return false;

@@ -116,6 +116,7 @@ struct vmsg_queue {
 
 enum {
 	VMSG_GONE,		/* the device is no longer there, or cannot be asked */
+	VMSG_LATE,		/* a command was not answered in time */
 	VMSG_BROKEN,		/* it is not to be used: nothing but a reset is sent */
 	VMSG_LIVE,		/* DRIVER_OK is set or about to be: events count */
 	VMSG_RESCUING,		/* buffers are taken back unused */
