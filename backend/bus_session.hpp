@@ -1,7 +1,8 @@
 // One bus: the handshake with one driver side, its ring, its devices, and the end of all of it.
 //
 // It follows the xenbus table of xenbus-glue, owns what the handshake made (ring, port, endpoint),
-// and keeps the devices, which outlive a connection. Control thread only.
+// and keeps the devices, which outlive a connection: what concerns those is in
+// bus_session_devices.cpp. Control thread only.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
