@@ -89,11 +89,11 @@ void vmsg_empty_console(struct vmsg_device *device)
 
 	if (vdev->id.device != VIRTIO_ID_CONSOLE)
 		return;
-	/* Whoever has a queue in hand has a spinlock, and lets go of both when it is broken. */
-	synchronize_rcu();
 	virtio_device_for_each_vq(vdev, vq) {
 		if (!vmsg_is_console_output(vq) || !virtqueue_is_broken(vq))
 			continue;
+		/* Whoever has the queue in hand has a spinlock, and lets go of both now. */
+		synchronize_rcu();
 		while (virtqueue_detach_unused_buf(vq))
 			;
 	}
