@@ -16,6 +16,21 @@ option(VMSG_COVERAGE "Count which lines and branches run (GCC)" OFF)
 # The arm64 and fuzz builds need the pure layer alone.
 option(VMSG_TRANSPORT_ONLY "Build transport/ and its tests, nothing that needs Xen" OFF)
 
+# Most of what the compiler does for a source here are the headers of the standard library, Asio and
+# GoogleTest, so several sources are compiled as one where nobody uses the result but tests: tests
+# and what belongs to them, and everything under sanitizers. What is shipped is compiled one by one.
+option(VMSG_UNITY "Compile tests several sources at a time" ON)
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 8)
+if(VMSG_UNITY AND VMSG_SANITIZE AND NOT VMSG_FUZZ)
+  set(CMAKE_UNITY_BUILD ON)
+endif()
+
+# vmsg_compile_alone(SOURCES...): these have names of their own that others of their target have too,
+# or tests/fuzz/ brings what is in them itself.
+function(vmsg_compile_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
 add_library(vmsg_warnings INTERFACE)
 target_compile_options(vmsg_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-align -Wdouble-promotion
