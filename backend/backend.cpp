@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/earlier_run.hpp"
 #include "xenbus-glue/bus_nodes.hpp"
 
 namespace vmsg {
@@ -82,6 +83,9 @@ Result<void, std::string> Backend::open_xen() {
 }
 
 Result<void, std::string> Backend::start() {
+  if (auto withdrawn = withdraw_earlier_run(*store_, own_domain_); !withdrawn) {
+    return std::unexpected("what an earlier run left: " + xen::to_string(withdrawn.error()));
+  }
   workers_->start([this](const xen::XenError& error) { xen_failed(error); },
                   options_.worker_threads);
   maker_.start();

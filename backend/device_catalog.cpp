@@ -6,6 +6,7 @@
 
 #include "devices/blk/blk_device.hpp"
 #include "devices/console/console_device.hpp"
+#include "devices/console/host_stream.hpp"
 #include "devices/device_types.hpp"
 #include "devices/net/net_device.hpp"
 #include "devices/net/net_options.hpp"
@@ -43,6 +44,12 @@ Result<std::unique_ptr<ServedDevice>, OpenError> DeviceCatalog::create(
     return std::make_unique<rng::RngDevice>(*options, entropy_);
   }
   return refused(unknown_type(type));
+}
+
+void DeviceCatalog::remove_leftovers(std::string_view type, const DeviceParameters& parameters) {
+  // A disk's claim and a network interface go with the process.
+  if (type != "console") return;
+  if (const auto options = console::parse_options(parameters)) console::remove_leftovers(*options);
 }
 
 Result<std::unique_ptr<ServedDevice>, OpenError> DeviceCatalog::create_net(

@@ -34,6 +34,10 @@ class DeviceCatalog {
   [[nodiscard]] Result<std::unique_ptr<ServedDevice>, OpenError> create(
       std::string_view type, const DeviceParameters& parameters, const DeviceContext& context);
 
+  /// Takes back what such a device of a process that was killed left on the host under a name that
+  /// leads elsewhere now. Before the first create().
+  static void remove_leftovers(std::string_view type, const DeviceParameters& parameters);
+
  private:
   [[nodiscard]] Result<std::unique_ptr<ServedDevice>, OpenError> create_net(
       const DeviceParameters& parameters, const DeviceContext& context);

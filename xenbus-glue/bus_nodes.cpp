@@ -260,6 +260,14 @@ Result<std::vector<BusId>, XenError> list_buses_of(StoreOps& store, DomainId dev
   return buses;
 }
 
+Result<std::vector<BusId>, XenError> list_buses_with_devices(StoreOps& store,
+                                                             DomainId device_domain) {
+  std::vector<BusId> buses;
+  auto done = append_buses(store, device_domain, devices_root(device_domain), buses);
+  if (!done) return std::unexpected(done.error());
+  return buses;
+}
+
 std::optional<BusId> bus_of_path(DomainId device_domain, std::string_view path) {
   const auto place = place_of_path(device_domain, path);
   if (!place) return std::nullopt;

@@ -88,6 +88,9 @@ struct Answers {
 [[nodiscard]] Result<std::vector<BusId>, XenError> list_buses_of(StoreOps& store,
                                                                  DomainId device_domain,
                                                                  DomainId driver_domain);
+/// The buses that the toolstack has written devices for.
+[[nodiscard]] Result<std::vector<BusId>, XenError> list_buses_with_devices(StoreOps& store,
+                                                                           DomainId device_domain);
 /// The bus that a path below `backend/virtio-msg` (relative or absolute, as a watch reports it)
 /// belongs to; nullopt above a bus or for anything that is none.
 [[nodiscard]] std::optional<BusId> bus_of_path(DomainId device_domain, std::string_view path);

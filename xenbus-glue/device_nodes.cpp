@@ -114,6 +114,7 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
   if (!*is_there) return std::nullopt;
 
   DeviceNode node;
+  bool has_changed = false;
   if (*status) node.status = parse_status(**status);
   for (const std::string& name : *names) {
     if (name == "status") continue;
@@ -122,7 +123,10 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
     auto value = store.find(*path, DeviceNode::kMaxValue);
     const std::string_view literal = name == "type" ? "type" : "parameters";
     if (!value) return store_failed(literal, value.error());
-    if (!*value) continue;  // removed since we listed it
+    if (!*value) {  // removed since we listed it
+      has_changed = true;
+      continue;
+    }
     if (name == "type") {
       node.type = std::move(**value);
     } else if (name == "error") {
@@ -142,6 +146,13 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
     auto error = store.find(directory / "error", DeviceNode::kMaxValue);
     if (!error) return store_failed("parameters", error.error());
     node.error = std::move(*error).value_or("");
+  }
+  // The rest of a device that is removed meanwhile says what nobody has written: half of a request,
+  // an error without it.
+  if (has_changed) {
+    const auto is_still_there = store.exists(directory);
+    if (!is_still_there) return store_failed("parameters", is_still_there.error());
+    if (!*is_still_there) return std::nullopt;
   }
   if (node.type.empty()) return wrong(NodeFault::kMissing, "type");
   if (!is_type_name(node.type)) return wrong(NodeFault::kMalformed, "type");

@@ -20,4 +20,11 @@ Result<std::unique_ptr<HostStream>, std::string> open_stream(const PortOptions& 
   return std::unexpected("unknown");
 }
 
+void remove_leftovers(const ConsoleOptions& options) {
+  // A socket leads nowhere without its process, and a file is to stay.
+  for (const PortOptions& port : options.ports) {
+    if (!port.link.empty()) TerminalStream::remove_leftover(port.link);
+  }
+}
+
 }  // namespace vmsg::console

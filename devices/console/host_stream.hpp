@@ -120,4 +120,8 @@ class HostStream {
 [[nodiscard]] Result<std::unique_ptr<HostStream>, std::string> open_stream(
     const PortOptions& port, const ConsoleOptions& options);
 
+/// Takes back what such ports of a process that was killed left on the host under a name that leads
+/// elsewhere now.
+void remove_leftovers(const ConsoleOptions& options);
+
 }  // namespace vmsg::console

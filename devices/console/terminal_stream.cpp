@@ -17,6 +17,7 @@
 namespace vmsg::console {
 namespace {
 
+constexpr std::string_view kTerminals = "/dev/pts/";
 constexpr Nanoseconds kLookWhileClosed = kSecond / 4;
 constexpr Nanoseconds kLookWhileOpen = kSecond;
 
@@ -46,6 +47,13 @@ Result<void, std::string> place_link(const std::string& target, const std::strin
   }
   if (rename(temporary.c_str(), link.c_str()) != 0) return failed("make the link", link, errno);
   return {};
+}
+
+/// Where `link` leads to; empty when there is no link.
+std::string target_of(const std::string& link) {
+  std::array<char, 64> target{};  // the path of a terminal is shorter
+  const ssize_t length = readlink(link.c_str(), target.data(), target.size());
+  return length > 0 ? std::string(target.data(), static_cast<std::size_t>(length)) : std::string();
 }
 
 }  // namespace
@@ -85,11 +93,11 @@ TerminalStream::TerminalStream(FileDescriptor master, std::string path, std::str
 TerminalStream::~TerminalStream() {
   if (link_.empty()) return;
   // Somebody else's terminal may stand there by now.
-  std::array<char, 64> target{};
-  const ssize_t length = readlink(link_.c_str(), target.data(), target.size());
-  if (length > 0 && std::string_view(target.data(), static_cast<std::size_t>(length)) == path_) {
-    static_cast<void>(::unlink(link_.c_str()) == 0);
-  }
+  if (target_of(link_) == path_) static_cast<void>(::unlink(link_.c_str()) == 0);
+}
+
+void TerminalStream::remove_leftover(const std::string& link) {
+  if (target_of(link).starts_with(kTerminals)) static_cast<void>(::unlink(link.c_str()) == 0);
 }
 
 void TerminalStream::prepare_read(io_uring_sqe* entry, std::span<std::byte> into) {

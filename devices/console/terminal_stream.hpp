@@ -20,6 +20,10 @@ class TerminalStream final : public HostStream {
                                                                const WindowSize& size);
   ~TerminalStream() override;
 
+  /// Takes a link away that a killed process left: its terminal is gone, and the kernel gives the
+  /// name to whoever makes the next one. A link to anything but a terminal is not ours.
+  static void remove_leftover(const std::string& link);
+
   bool is_open() const override { return is_open_; }
   bool takes_output() const override { return is_open_; }
   bool gives_input() const override { return gives_input_; }

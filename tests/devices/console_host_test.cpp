@@ -171,6 +171,30 @@ TEST_F(ConsoleHost, ALinkNeverTakesThePlaceOfAFile) {
   EXPECT_EQ(device.error(), "port 0: link=" + path + ": there is something that is no link");
 }
 
+TEST_F(ConsoleHost, ALinkOfAKilledProcessIsTakenBackAndNoOther) {
+  const std::string leftover = folder_.path("console");
+  const std::string elsewhere = folder_.path("elsewhere");
+  const std::string file = folder_.path("file");
+  std::filesystem::create_symlink("/dev/pts/4000", leftover);
+  std::filesystem::create_symlink("/dev/null", elsewhere);
+  {
+    const FileDescriptor made(creat(file.c_str(), 0600));
+  }
+
+  remove_leftovers(*parse_options({{"ports", "4"},
+                                   {"link", leftover},
+                                   {"port1", "pty"},
+                                   {"port1-link", elsewhere},
+                                   {"port2", "pty"},
+                                   {"port2-link", file},
+                                   {"port3", "pty"},
+                                   {"port3-link", folder_.path("nothing")}}));
+
+  EXPECT_FALSE(std::filesystem::is_symlink(leftover));
+  EXPECT_TRUE(std::filesystem::is_symlink(elsewhere));
+  EXPECT_TRUE(std::filesystem::is_regular_file(file));
+}
+
 // ---- sockets ------------------------------------------------------------------------------------
 
 TEST_F(ConsoleHost, OneClientAtATimeAndTheNextOneWaits) {

@@ -174,6 +174,8 @@ Result<std::unique_ptr<HostStream>, std::string> open_stream(const PortOptions&,
   return std::make_unique<fuzz::MemoryStream>();
 }
 
+void remove_leftovers(const ConsoleOptions&) {}
+
 }  // namespace vmsg::console
 
 // ---- in place of device_maker.cpp ---------------------------------------------------------------

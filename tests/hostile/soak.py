@@ -59,6 +59,7 @@ class Host:
         self.build = os.path.abspath(options.build)
         self.folder = tempfile.mkdtemp(prefix="vmsg-soak.")
         self.counts = collections.Counter()
+        self.said = {}
         self.lock = threading.Lock()
         self.failures = 0
         self.is_quiet = threading.Event()
@@ -89,6 +90,23 @@ class Host:
     def tell(self, words):
         with self.lock:
             print(", ".join(f"{self.counts[event]} {event}" for event in EVENTS) + f", {words}", flush=True)
+
+    # ---- what is said on consoles
+
+    def remember(self, what, data):
+        """The last and the last but one of each."""
+        with self.lock:
+            self.said[what] = (data, self.said.get(what, (b"",))[0])
+
+    def difference(self, found, data):
+        """In words; whose the bytes are that should not be there, if anybody's."""
+        at = next((i for i, (one, other) in enumerate(zip(found, data)) if one != other),
+                  min(len(found), len(data)))
+        words = f"{len(found)} bytes for {len(data)}, different from byte {at} on"
+        strange = found[at:at + 16]
+        with self.lock:
+            owners = [what for what, lately in self.said.items() if strange and any(strange in one for one in lately)]
+        return f"{words}, which is {' or '.join(owners) or 'nothing'} that was said lately"
 
     # ---- programs
 
@@ -259,6 +277,7 @@ class Guest(threading.Thread):
         for name, data in ("down", down), ("up", up):
             with open(self.file(name), "wb") as file:
                 file.write(data)
+            self.host.remember(f"guest {self.number}'s {name}", data)
         self.is_console_interrupted = True
         other_end = subprocess.Popen(
             [sys.executable, os.path.join(HERE, "..", "daemon", "console-host-end"), self.file("tty"),
@@ -273,8 +292,10 @@ class Guest(threading.Thread):
             return False
         for name, data, who in ("down-got", down, "guest"), ("up-got", up, "host"):
             with open(self.file(name), "rb") as file:
-                if file.read() != data:
-                    self.mismatch(f"what the {who} heard on the console is not what was said")
+                heard = file.read()
+            if heard != data:
+                self.mismatch(f"what the {who} heard on the console is not what was said: "
+                              f"{self.host.difference(heard, data)}")
         self.is_console_interrupted = False
         self.host.count("consoles")
         return True

@@ -1,8 +1,10 @@
 // The nodes of a bus: what each side writes, what it believes, and what is left at the end.
 #include "xenbus-glue/bus_nodes.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <functional>
+#include <thread>
 
 #include "tests/xenbus-glue/xen_world.hpp"
 #include "xenbus-glue/device_nodes.hpp"
@@ -387,6 +389,33 @@ TEST_F(DeviceNodesTest, AnAttachedDeviceIsRead) {
 }
 
 TEST_F(DeviceNodesTest, NoDeviceIsAValue) { EXPECT_FALSE(read_device(*device, id)->has_value()); }
+
+TEST_F(DeviceNodesTest, ADeviceThatIsRemovedMeanwhileIsSeenWholeOrNotAtAll) {
+  for (int round = 0; round < 100; ++round) {
+    ASSERT_EQ(attach("blk", {{"path", "/srv/disk.img"}, {"mode", "w"}}), 0);
+    ASSERT_TRUE(write_device_status(*toolstack, id, AttachStatus::kFailed, "no disk").has_value());
+    ASSERT_TRUE(request_detach(*toolstack, id, DetachRequest::kForce).has_value());
+
+    int partial = 0;
+    int whole = 0;
+    std::atomic<bool> has_read = false;
+    std::thread reader([&] {
+      for (auto node = read_device(*device, id); !node || *node; node = read_device(*device, id)) {
+        const bool is_whole = node && (*node)->detach == DetachRequest::kForce &&
+                              (*node)->parameters.size() == 2 && (*node)->error == "no disk";
+        ++(is_whole ? whole : partial);
+        has_read = true;
+        has_read.notify_one();
+      }
+    });
+    has_read.wait(false);
+    EXPECT_TRUE(remove_device(*toolstack, id).has_value());
+    reader.join();
+
+    ASSERT_GT(whole, 0);
+    ASSERT_EQ(partial, 0) << "in round " << round;
+  }
+}
 
 TEST_F(DeviceNodesTest, ANumberIsTakenOnce) {
   ASSERT_EQ(attach("blk", {}), 0);
