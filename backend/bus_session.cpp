@@ -71,6 +71,7 @@ void BusSession::driver_gone() {
 
 void BusSession::shut_down() {
   if (std::exchange(is_shutting_down_, true)) return;
+  if (is_removing_) return remove();
   if (own_ == XenbusState::kConnected && link_ != nullptr && !link_->is_closed()) say_farewell();
   take_leave();
 }
@@ -127,7 +128,7 @@ BusSnapshot BusSession::snapshot() const {
 
 void BusSession::step() {
   // Handlers of what a step does may ask for another one: the loop below looks again anyway.
-  if (is_stepping_ || is_over_ || is_driver_gone_) return;
+  if (is_stepping_ || is_over_ || is_driver_gone_ || is_removing_) return;
   if (is_shutting_down_) return take_leave();
   is_stepping_ = true;
   for (int i = 0; i < kMaxSteps; ++i) {
@@ -274,7 +275,7 @@ void BusSession::release() {
     return;  // link_gone() comes back here
   }
   enter(XenbusState::kClosed);
-  if (is_shutting_down_ && !std::exchange(is_over_, true)) on_over_(id_);
+  if (is_shutting_down_) end();
 }
 
 void BusSession::remove() {
@@ -295,10 +296,28 @@ void BusSession::remove() {
     attached->is_leaving = true;
     close_device(*attached);
   }
-  if (!devices_.empty() || std::exchange(is_over_, true)) return;
-  check(xen::remove_device_side(services_.store, id_), "remove the bus");
-  log_.info("removed");
-  on_over_(id_);
+  if (!devices_.empty()) return;
+  const bool is_removed = check(xen::remove_device_side(services_.store, id_), "remove the bus");
+  // While it is there, whoever looks takes it up once more: remove_again() comes back to it. Only who
+  // ends does not wait for that.
+  if (!is_removed && !is_shutting_down_) return;
+  if (is_removed) log_.info("removed");
+  end();
+}
+
+void BusSession::remove_again() {
+  if (link_ == nullptr && devices_.empty()) {
+    const auto online = xen::read_online(services_.store, id_);
+    const auto is_alive = xen::is_driver_domain_alive(services_.store, id_);
+    if (!online || !is_alive) return retry_.arm();
+    // The toolstack has made the bus anew: it is another session's.
+    if (*online && *is_alive) return end();
+  }
+  remove();
+}
+
+void BusSession::end() {
+  if (!std::exchange(is_over_, true)) on_over_(id_);
 }
 
 void BusSession::refuse(const std::string& why) {
@@ -335,7 +354,9 @@ bool BusSession::check(const Result<void, xen::XenError>& result, const char* wh
 }
 
 void BusSession::look_again() {
-  if (is_over_ || is_driver_gone_ || is_shutting_down_ || is_removing_) return;
+  if (is_over_) return;
+  if (is_removing_) return remove_again();
+  if (is_driver_gone_ || is_shutting_down_) return;
   if (!is_state_told_) tell_state();
   for (const auto& [number, attached] : devices_) {
     if (!attached->is_told) tell_device(*attached);

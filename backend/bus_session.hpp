@@ -99,6 +99,9 @@ class BusSession final : public BusLinkListener {
   void close();
   void release();
   void remove();
+  void remove_again();
+  /// Tells that it is over, once.
+  void end();
   void enter(xen::XenbusState state);
   void tell_state();
   void refuse(const std::string& why);
