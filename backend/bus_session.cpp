@@ -298,8 +298,8 @@ void BusSession::remove() {
   }
   if (!devices_.empty()) return;
   const bool is_removed = check(xen::remove_device_side(services_.store, id_), "remove the bus");
-  // While it is there, whoever looks takes it up once more: remove_again() comes back to it. Only who
-  // ends does not wait for that.
+  // As long as it is there, whoever looks would take it up once more: remove_again() comes back to
+  // it. Only who ends does not wait for that.
   if (!is_removed && !is_shutting_down_) return;
   if (is_removed) log_.info("removed");
   end();

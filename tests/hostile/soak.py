@@ -67,8 +67,12 @@ class Host:
         self.env["PATH"] = os.pathsep.join(
             [os.path.join(self.build, "bin"), os.path.join(self.build, "hostile"), self.env["PATH"]])
         self.daemon_log = open(self.file("vmsgd.log"), "ab")
+        # A driver domain owns all that is in xenstore of the guests that it serves, and xenstored lets a
+        # domain have 1000 nodes unless it is told otherwise: some 25 guests like these.
+        entries = max(1000, 60 * options.guests)
         self.broker = subprocess.Popen(
-            ["xen-mock", "serve", "--socket", self.env["XEN_MOCK"]], env=self.env, stdout=subprocess.PIPE)
+            ["xen-mock", "serve", "--socket", self.env["XEN_MOCK"], "--entry-nb", str(entries)],
+            env=self.env, stdout=subprocess.PIPE)
         if not self.broker.stdout.readline():
             sys.exit("the mock's broker does not come up")
         self.mock("domain", "create", "--driver-domain", str(BACKEND))

@@ -65,7 +65,8 @@ UniqueFd listen_at(const std::string& name) {
 
 }  // namespace
 
-std::unique_ptr<Broker> Broker::create(const std::string& socket, std::string& error) {
+std::unique_ptr<Broker> Broker::create(const std::string& socket, std::string& error,
+                                       const StoreLimits& limits) {
   UniqueFd listener = listen_at(socket);
   if (!listener) {
     error = "cannot listen at " + socket + ": " + std::generic_category().message(errno);
@@ -77,7 +78,8 @@ std::unique_ptr<Broker> Broker::create(const std::string& socket, std::string& e
     return nullptr;
   }
   // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): the constructor is private
-  std::unique_ptr<Broker> broker(new Broker(std::move(listener), socket, std::move(hypervisor)));
+  std::unique_ptr<Broker> broker(
+      new Broker(std::move(listener), socket, std::move(hypervisor), limits));
   if (!broker->epoll_ || !broker->stop_ ||
       !broker->watch(broker->listener_.get(), kListenerId, EPOLLIN) ||
       !broker->watch(broker->stop_.get(), kStopId, EPOLLIN)) {
@@ -87,16 +89,17 @@ std::unique_ptr<Broker> Broker::create(const std::string& socket, std::string& e
   return broker;
 }
 
-Broker::Broker(UniqueFd listener, std::string socket, std::unique_ptr<Hypervisor> hypervisor)
+Broker::Broker(UniqueFd listener, std::string socket, std::unique_ptr<Hypervisor> hypervisor,
+               const StoreLimits& limits)
     : listener_(std::move(listener)),
       socket_(std::move(socket)),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       read_buffer_(kReadSize),
       hypervisor_(std::move(hypervisor)),
-      store_([this](ConnectionId id, std::span<const std::byte> message) {
-        on_store_message(id, message);
-      }) {
+      store_([this](ConnectionId id,
+                    std::span<const std::byte> message) { on_store_message(id, message); },
+             limits) {
   store_.domain_introduced(0);
   store_.populate_home(0);
 }

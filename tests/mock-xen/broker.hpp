@@ -25,7 +25,8 @@ namespace vmsg::mock {
 class Broker {
  public:
   /// Listens at `socket` (a path, or '@' and an abstract name). Null, and the reason in `error`.
-  static std::unique_ptr<Broker> create(const std::string& socket, std::string& error);
+  static std::unique_ptr<Broker> create(const std::string& socket, std::string& error,
+                                        const StoreLimits& limits = {});
   ~Broker();
   Broker(const Broker&) = delete;
   Broker& operator=(const Broker&) = delete;
@@ -57,7 +58,8 @@ class Broker {
     std::vector<std::byte> out;
   };
 
-  Broker(UniqueFd listener, std::string socket, std::unique_ptr<Hypervisor> hypervisor);
+  Broker(UniqueFd listener, std::string socket, std::unique_ptr<Hypervisor> hypervisor,
+         const StoreLimits& limits);
 
   bool watch(int fd, std::uint64_t id, std::uint32_t events) const;
   void accept_all();

@@ -47,6 +47,7 @@ void complain(const std::string& text) { fmt::print(stderr, "xen-mock: {}\n", te
 struct ServeOptions {
   std::string socket;
   std::string log;
+  vmsg::mock::StoreLimits limits;
 };
 
 int serve(const ServeOptions& options) {
@@ -57,7 +58,7 @@ int serve(const ServeOptions& options) {
     static_cast<void>(::setrlimit(RLIMIT_NOFILE, &files));
   }
   std::string error;
-  const std::unique_ptr<Broker> broker = Broker::create(options.socket, error);
+  const std::unique_ptr<Broker> broker = Broker::create(options.socket, error, options.limits);
   if (!broker) {
     complain(error);
     return kUsage;
@@ -237,6 +238,10 @@ class CommandLine {
         ->required();
     command->add_option("--internal-log", serve_.log,
                         "Write connections and requests to this file");
+    command
+        ->add_option("--entry-nb", serve_.limits.nodes_per_domain,
+                     "How many nodes of xenstore a domain may own, as xenstored's option")
+        ->capture_default_str();
     command->callback([this] { action_ = [this] { return serve(serve_); }; });
   }
 
