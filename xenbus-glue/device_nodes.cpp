@@ -62,6 +62,24 @@ DetachRequest parse_detach(std::string_view text) {
   return DetachRequest::kNone;
 }
 
+/// What one node below a device's directory says of it.
+void take_node(StoreOps& store, const std::string& name, const Path& path, std::string value,
+               DeviceNode& node) {
+  if (name == "type") {
+    node.type = std::move(value);
+  } else if (name == "error") {
+    node.error = std::move(value);
+  } else if (name == "detach") {
+    node.detach = parse_detach(value);
+  } else if (name == "resize") {
+    node.wants_refresh = true;
+  } else if (name == "published") {
+    node.published = read_published(store, path);
+  } else {
+    node.parameters.emplace(name, std::move(value));
+  }
+}
+
 }  // namespace
 
 Path DeviceNodeId::directory() const { return bus.devices_directory() / number; }
@@ -127,19 +145,7 @@ Result<std::optional<DeviceNode>, NodeError> read_device(StoreOps& store,
       has_changed = true;
       continue;
     }
-    if (name == "type") {
-      node.type = std::move(**value);
-    } else if (name == "error") {
-      node.error = std::move(**value);
-    } else if (name == "detach") {
-      node.detach = parse_detach(**value);
-    } else if (name == "resize") {
-      node.wants_refresh = true;
-    } else if (name == "published") {
-      node.published = read_published(store, *path);
-    } else {
-      node.parameters.emplace(name, std::move(**value));
-    }
+    take_node(store, name, *path, std::move(**value), node);
   }
   // Both are written in one transaction, after the children were listed perhaps.
   if (node.status == AttachStatus::kFailed && node.error.empty()) {
