@@ -138,6 +138,15 @@ Result<void, XenError> append_buses(StoreOps& store, DomainId device_domain, con
   return {};
 }
 
+Result<std::vector<BusId>, XenError> buses_below(StoreOps& store, DomainId device_domain,
+                                                 const Path& root) {
+  std::vector<BusId> buses;
+  if (auto done = append_buses(store, device_domain, root, buses); !done) {
+    return std::unexpected(done.error());
+  }
+  return buses;
+}
+
 std::string_view first_component(std::string_view path) { return path.substr(0, path.find('/')); }
 
 /// A number as xenstore's own paths have it: nothing before it, no zero in front.
@@ -245,10 +254,7 @@ Result<void, XenError> write_state(StoreOps& store, const Path& directory, Xenbu
 }
 
 Result<std::vector<BusId>, XenError> list_buses(StoreOps& store, DomainId device_domain) {
-  std::vector<BusId> buses;
-  auto done = append_buses(store, device_domain, backend_root(device_domain), buses);
-  if (!done) return std::unexpected(done.error());
-  return buses;
+  return buses_below(store, device_domain, backend_root(device_domain));
 }
 
 Result<std::vector<BusId>, XenError> list_buses_of(StoreOps& store, DomainId device_domain,
@@ -262,10 +268,7 @@ Result<std::vector<BusId>, XenError> list_buses_of(StoreOps& store, DomainId dev
 
 Result<std::vector<BusId>, XenError> list_buses_with_devices(StoreOps& store,
                                                              DomainId device_domain) {
-  std::vector<BusId> buses;
-  auto done = append_buses(store, device_domain, devices_root(device_domain), buses);
-  if (!done) return std::unexpected(done.error());
-  return buses;
+  return buses_below(store, device_domain, devices_root(device_domain));
 }
 
 std::optional<BusId> bus_of_path(DomainId device_domain, std::string_view path) {
