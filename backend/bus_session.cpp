@@ -43,7 +43,7 @@ void BusSession::start() {
                                        [this](const xen::WatchReport&) { step(); });
   if (!watch) {
     log_.error("cannot watch the driver side: {}", xen::to_string(watch.error()));
-    return remove();
+    return retry_.arm();  // look_again() comes back here
   }
   driver_watch_ = std::move(*watch);
   sync_devices();
@@ -130,14 +130,20 @@ void BusSession::step() {
   // Handlers of what a step does may ask for another one: the loop below looks again anyway.
   if (is_stepping_ || is_over_ || is_driver_gone_ || is_removing_) return;
   if (is_shutting_down_) return take_leave();
+  if (!driver_watch_.is_set()) return;  // not taken up yet
   is_stepping_ = true;
+  const bool is_there = take_steps();
+  is_stepping_ = false;
+  if (!is_there) driver_gone();
+}
+
+bool BusSession::take_steps() {
   for (int i = 0; i < kMaxSteps; ++i) {
     const auto present = services_.store.exists(id_.device_directory() / "frontend");
     if (present && !*present) {
       // Whoever created the bus removed it under us.
       log_.info("the bus was removed from xenstore");
-      is_stepping_ = false;
-      return driver_gone();
+      return false;
     }
     const auto peer = xen::read_state(services_.store, id_.driver_directory());
     const auto online = xen::read_online(services_.store, id_);
@@ -145,7 +151,7 @@ void BusSession::step() {
       const auto error = peer ? online.error() : peer.error();
       log_.error("cannot read the state of the bus: {}", xen::to_string(error));
       retry_.arm();
-      break;
+      return true;
     }
     if (*peer == XenbusState::kUnknown) {
       // In a driver domain nothing else tells that the guest is gone.
@@ -154,26 +160,23 @@ void BusSession::step() {
         log_.error("cannot find out whether the guest is there: {}",
                    xen::to_string(is_alive.error()));
         retry_.arm();
-        break;
+        return true;
       }
-      if (!*is_alive) {
-        is_stepping_ = false;
-        return driver_gone();
-      }
+      if (!*is_alive) return false;
     }
-    if (farewell_ && *peer == XenbusState::kConnected) break;
+    if (farewell_ && *peer == XenbusState::kConnected) return true;
     farewell_.reset();
     const XenbusState before = own_;
     const DeviceSideAction action = xen::device_side_action(own_, *peer, *online);
     if (action == DeviceSideAction::kClose && *peer == XenbusState::kConnected &&
         link_ != nullptr && !link_->is_closed()) {
       say_farewell();
-      break;
+      return true;
     }
     act(action);
     if (is_over_ || own_ == before) break;
   }
-  is_stepping_ = false;
+  return true;
 }
 
 void BusSession::act(DeviceSideAction action) {
@@ -357,6 +360,7 @@ void BusSession::look_again() {
   if (is_over_) return;
   if (is_removing_) return remove_again();
   if (is_driver_gone_ || is_shutting_down_) return;
+  if (!driver_watch_.is_set()) return start();
   if (!is_state_told_) tell_state();
   for (const auto& [number, attached] : devices_) {
     if (!attached->is_told) tell_device(*attached);

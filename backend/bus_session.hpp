@@ -84,6 +84,8 @@ class BusSession final : public BusLinkListener {
   void device_ejected(std::uint16_t number, bool is_done) override;
 
   void step();
+  /// False when the bus or its guest is gone.
+  bool take_steps();
   void act(xen::DeviceSideAction action);
   void advertise();
   void connect();
