@@ -1,6 +1,7 @@
 #include "backend/bus_session.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 namespace vmsg {
@@ -288,6 +289,7 @@ void BusSession::remove() {
     return;  // link_gone() comes back here
   }
   if (is_over_) return;
+  own_ = XenbusState::kClosed;  // to who asks us: in the store there is soon no state at all
   driver_watch_.cancel();
   // What stands behind the devices is closed before the bus disappears: who waits for that may then
   // use it for something else. The last device_closed() comes back here.
@@ -310,11 +312,14 @@ void BusSession::remove() {
 
 void BusSession::remove_again() {
   if (link_ == nullptr && devices_.empty()) {
-    const auto online = xen::read_online(services_.store, id_);
     const auto is_alive = xen::is_driver_domain_alive(services_.store, id_);
-    if (!online || !is_alive) return retry_.arm();
+    if (!is_alive) return retry_.arm();
+    const auto online =
+        *is_alive ? xen::read_online(services_.store, id_) : Result<bool, xen::XenError>(false);
+    // Not allowed to look is what a bus that is gone looks like from a driver domain.
+    if (!online && online.error().error != EACCES) return retry_.arm();
     // The toolstack has made the bus anew: it is another session's.
-    if (*online && *is_alive) return end();
+    if (online && *online) return end();
   }
   remove();
 }

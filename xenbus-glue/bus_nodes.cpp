@@ -178,6 +178,13 @@ std::optional<Place> place_of_path(DomainId device_domain, std::string_view path
 
 // The parents of a bus's directories are ours to take away when the last bus below them goes. In a
 // driver domain some may belong to the toolstack's domain: those stay.
+/// Below a directory that is gone and was not ours to look for, absent and forbidden look the same.
+Result<void, XenError> remove_if_there(StoreOps& store, const Path& path) {
+  auto removed = store.remove(path);
+  if (!removed && removed.error().error == EACCES) return {};
+  return removed;
+}
+
 Result<void, XenError> remove_if_empty(StoreOps& store, const Path& directory) {
   const auto children = store.list(directory);
   if (!children) {
@@ -185,16 +192,14 @@ Result<void, XenError> remove_if_empty(StoreOps& store, const Path& directory) {
                                             : std::unexpected(children.error());
   }
   if (!children->empty()) return {};
-  auto removed = store.remove(directory);
-  if (!removed && removed.error().error == EACCES) return {};
-  return removed;
+  return remove_if_there(store, directory);
 }
 
 Result<void, XenError> remove_device_directories(StoreOps& store, const BusId& bus) {
   const Path backend = backend_root(bus.device_domain);
   const Path devices = devices_root(bus.device_domain);
   for (const Path& path : {bus.device_directory(), bus.devices_directory()}) {
-    if (auto done = store.remove(path); !done) return done;
+    if (auto done = remove_if_there(store, path); !done) return done;
   }
   for (const Path& path :
        {backend / bus.driver_domain, backend, devices / bus.driver_domain, devices}) {

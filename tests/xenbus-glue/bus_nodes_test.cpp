@@ -352,6 +352,16 @@ TEST_F(BusNodesTest, WhenXenstoreDoesNotAnswerNoBusIsOrphaned) {
   EXPECT_EQ(list_orphaned_buses(*toolstack, 0).error().error, EIO);
 }
 
+TEST_F(BusNodesTest, WhatTheToolstackHasRemovedIsRemoved) {
+  create();
+  ASSERT_TRUE(remove_bus(*toolstack, bus).has_value());
+
+  // With what was above it, which it may not even look at when it is gone.
+  const auto done = remove_device_side(*device, bus);
+
+  EXPECT_TRUE(done.has_value()) << to_string(done.error());
+}
+
 // ---- devices ------------------------------------------------------------------------------------
 
 class DeviceNodesTest : public BusNodesTest {
