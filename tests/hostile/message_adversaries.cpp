@@ -209,9 +209,10 @@ void unasked_eject(Attacker& attacker) {
       0, EjectedRequest{.dev_num = 54321, .status = VMSG_XEN_EJECTED_DONE});
   expect(absent.has_value(), "EJECTED is not answered");
   for (std::uint32_t i = 0; i < 100; ++i) {
-    static_cast<void>(attacker.ask<EjectedResponse>(
+    const auto answer = attacker.ask<EjectedResponse>(
         0, EjectedRequest{.dev_num = attacker.options().device,
-                          .status = static_cast<std::uint16_t>(1 + i)}));
+                          .status = static_cast<std::uint16_t>(1 + i)});
+    expect(answer.has_value(), "EJECTED is not answered");
   }
 }
 
