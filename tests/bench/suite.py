@@ -1,4 +1,5 @@
 """The parts of ./bench, what each compares, and the table."""
+import contextlib
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ from bench.world import Failure, StorageDaemon, Vmsgd
 
 GIB = 1 << 30
 PEER = "qemu-storage-daemon"
+LIMIT = "handing over only"
 
 
 class Plan:
@@ -132,14 +134,21 @@ def part_null(plan, rows):
                 compare(rows, "null", case, in_turn(plan, case, contestants), PEER, bars)
 
 
-def part_raw(plan, rows):
-    """A raw file with direct I/O, against fio on the same file. Driver and device side have
-    processors of their own, as on a real host; fio may use all."""
+@contextlib.contextmanager
+def disk_file(size):
+    """The path of a file of random bytes that are on the disk."""
     directory = os.environ.get("VMSG_BENCH_DIR", "build")
     with tempfile.NamedTemporaryFile(dir=directory, prefix="bench-disk.") as disk:
         path = os.path.abspath(disk.name)
         subprocess.run(["dd", "if=/dev/urandom", f"of={path}", "bs=1M", "conv=fsync",
-                        f"count={plan.raw_bytes >> 20}"], check=True, stderr=subprocess.DEVNULL)
+                        f"count={size >> 20}"], check=True, stderr=subprocess.DEVNULL)
+        yield path
+
+
+def part_raw(plan, rows):
+    """A raw file with direct I/O, against fio on the same file. Driver and device side have
+    processors of their own, as on a real host; fio may use all."""
+    with disk_file(plan.raw_bytes) as path:
         with Vmsgd(is_apart=True) as daemon, StorageDaemon(path, plan.raw_bytes, True) as peer:
             daemon.attach(1, f"type=blk,target={path},shared=on,queue-size=1024")
             for depth, bar in ((1, 0.9), (32, 0.95)):
@@ -153,6 +162,7 @@ def part_raw(plan, rows):
                             **OURS[name], **load)
                         bars[f"{name}, {waiting}"] = (bar, None)
                     contestants[f"{PEER}, {waiting}"] = lambda load=load: peer.load(**load)
+                    contestants[f"{LIMIT}, {waiting}"] = lambda load=load: world.handoff(path, **load)
                 contestants["fio"] = lambda depth=depth: world.fio(path, depth, plan.seconds)
                 compare(rows, "raw", case, in_turn(plan, case, contestants, plan.rounds * 2), "fio",
                         bars)
@@ -285,6 +295,10 @@ def part_smoke(plan, rows):
                                  indirect=True, block=65536, segment=4096, warm_up=0.01)
             if result["errors"] != 0 or 0 in result["each"]:
                 raise Failure(f"{pattern}, two guests: {result}")
+    with disk_file(1 << 20) as path:
+        for way in (False, True):
+            if world.handoff(path, seconds=plan.seconds, depth=4, spin=way)["operations"] == 0:
+                raise Failure(f"handing over, spinning {way}: nothing")
 
 
 PARTS = {"null": part_null, "raw": part_raw, "calls": part_calls, "scale": part_scale,

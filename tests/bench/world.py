@@ -10,6 +10,7 @@ import time
 BUILD = os.path.abspath(os.environ.get("VMSG_BUILD", "build/dev"))
 BIN = os.path.join(BUILD, "bin")
 LOADER = os.path.join(BIN, "block-bench")
+HANDOFF = os.path.join(BIN, "handoff-bench")
 SYSCALLS = "raw_syscalls:sys_enter"
 # What the mock asks of its kernel where Xen would be asked: a grant copy and the reading of an event
 # are counted by the mock as what they are on Xen, so its own ways to do them are not counted again.
@@ -189,6 +190,16 @@ class StorageDaemon:
     def close(self):
         end(self.process)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def handoff(path, **load):
+    """What a thread of its own costs any device side: reads handed over and back, and nothing else."""
+    driver_on, device_on = apart()
+    where = []
+    for option, processors in (("--driver-on", driver_on), ("--device-on", device_on)):
+        if processors:
+            where += [option, *map(str, sorted(processors))]
+    return run_loader([HANDOFF, path, *where, *load_arguments(load)])
 
 
 def fio(path, depth, seconds, warm_up=0.1, pattern="randread", block=4096):
