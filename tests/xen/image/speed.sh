@@ -22,6 +22,14 @@ guest_quiet() {
 	guest_join g "$JOB" $((VMSG_TEST_SECONDS + 8)) && job_output g "$JOB"
 }
 
+# with_busy COMMAND: a command for a guest that says after COMMAND's output, on a line of its own, how much
+# of the guest's processor was in use meanwhile, in per cent.
+with_busy() {
+	printf '%s' "ticks() { awk '/^cpu / {print \$2 + \$3 + \$4 + \$7 + \$8 + \$9, \$5 + \$6}' /proc/stat; }
+		before=\$(ticks); $1; after=\$(ticks)
+		echo \"\$before \$after\" | awk '{print 100 * (\$3 - \$1) / (\$3 - \$1 + \$4 - \$2)}'"
+}
+
 # figure CASE WHO UNIT NUMBER: what ./bench xen makes its table of.
 figure() {
 	case $4 in
