@@ -72,6 +72,23 @@ TEST_F(Failures, StoreCallsCanFail) {
   xs_close(store);
 }
 
+TEST_F(Failures, ATransactionWhoseEndFailsIsOver) {
+  const auto in_guest = xen.as_domain(kGuest);
+  xs_handle* const store = xs_open(0);
+  // More than a domain may have open at a time.
+  for (int i = 0; i < 50; ++i) {
+    const xs_transaction_t transaction = xs_transaction_start(store);
+    ASSERT_NE(transaction, XBT_NULL) << i;
+    ASSERT_TRUE(xs_write(store, transaction, "data/t", "x", 1));
+    xen.fail_nth(Call::kXsTransactionEnd, 1, EIO, kGuest);
+    ASSERT_FALSE(xs_transaction_end(store, transaction, false));
+    ASSERT_EQ(errno, EIO);
+  }
+  unsigned length = 0;
+  EXPECT_EQ(xs_read(store, XBT_NULL, "data/t", &length), nullptr);
+  xs_close(store);
+}
+
 TEST_F(Failures, OneSegmentOfACopyCanFail) {
   const Gntshr guest = open_gntshr(kGuest);
   const Gnttab backend = open_gnttab(0);

@@ -253,7 +253,14 @@ xs_transaction_t xs_transaction_start(xs_handle* handle) {
 }
 
 bool xs_transaction_end(xs_handle* handle, xs_transaction_t transaction, bool abort) {
-  if (is_injected(handle, Call::kXsTransactionEnd)) return false;
+  if (is_injected(handle, Call::kXsTransactionEnd)) {
+    // xenstored forgets a transaction whatever it answers, and one whose connection is lost as
+    // well.
+    const int error = errno;
+    static_cast<void>(talk(handle, XS_TRANSACTION_END, transaction, {terminated("F")}));
+    errno = error;
+    return false;
+  }
   return did(talk(handle, XS_TRANSACTION_END, transaction, {terminated(abort ? "F" : "T")}));
 }
 
