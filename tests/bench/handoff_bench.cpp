@@ -33,7 +33,6 @@
 #include "tests/bench/event_fd.hpp"
 #include "tests/bench/process_cpu.hpp"
 #include "transport/shared_bytes.hpp"
-#include "xenbus-glue/anonymous_pages.hpp"
 
 namespace vmsg::bench {
 namespace {
@@ -41,6 +40,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kBlock = 4096;
+struct alignas(kBlock) Block {
+  std::array<std::byte, kBlock> bytes;
+};
 constexpr std::uint32_t kMaxDepth = 256;
 
 struct Options {
@@ -116,9 +118,6 @@ class Device {
         look_(std::chrono::microseconds(options.look_us)),
         file_(static_cast<int>(must(open(options.file.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC),
                                     options.file.c_str()))) {
-    auto pages = xen::AnonymousPages::create(kMaxDepth * kBlock);
-    if (!pages) throw std::runtime_error("no memory");
-    pages_.emplace(std::move(*pages));
     auto ring = IoRing::create(2 * kMaxDepth);
     if (!ring) throw std::system_error(ring.error(), std::generic_category(), "io_uring");
     io_ = std::move(*ring);
@@ -175,7 +174,7 @@ class Device {
       const std::uint64_t request = shared_.requests.take();
       const auto slot = static_cast<std::uint32_t>(request % kMaxDepth);
       io_uring_sqe* entry = io_->prepare(*reads_[slot]);
-      io_uring_prep_read(entry, file_.get(), pages_->bytes().data() + slot * kBlock, kBlock,
+      io_uring_prep_read(entry, file_.get(), blocks_[slot].bytes.data(), kBlock,
                          request / kMaxDepth * kBlock);
       ++under_way_;
     }
@@ -197,7 +196,7 @@ class Device {
   Shared& shared_;
   Clock::duration look_;
   FileDescriptor file_;
-  std::optional<xen::AnonymousPages> pages_;
+  std::vector<Block> blocks_{kMaxDepth};
   std::unique_ptr<IoRing> io_;
   std::array<std::optional<Read>, kMaxDepth> reads_;
   std::uint32_t under_way_ = 0;
