@@ -5,7 +5,9 @@ away, calls of Xen that fail, a daemon that dies.
 Each guest has a disk, entropy, a network interface on a bridge, and a console with a program of the
 host at its other end. Data that is not what was written or sent is a failure whenever it happens.
 Requests may fail, but only while something goes wrong; in the quiet at the end every guest is served,
-the daemon's memory is where it was after the first half, it ends in order, and nobody holds anything.
+the daemon ends in order, and nobody holds anything. Its memory with all guests gone is at the end what
+it was when the second half began: with guests it goes up and down by megabytes, by what they have just
+connected and what the queues of those that were killed still hold.
 
 Python and not a shell: half an hour of this makes more processes than there are process ids, and bash
 takes the end of one for that of another then.
@@ -32,6 +34,7 @@ MOST_GROWTH = 4096  # kB
 # What a guest does with its devices before a daemon has what it needs for it.
 WARM_UP = 3
 MISMATCH = 3  # the exit code of a bystander that got entropy that cannot be
+PATIENCE = 20
 # A program that takes longer than this hangs; all of them have patience of their own.
 ENDLESS = 180
 # Faults that end a bus or a device, not the daemon.
@@ -39,6 +42,16 @@ FAULTS = ("xengnttab_map_domain_grant_refs", "xengnttab_grant_copy", "xengnttab_
           "xenevtchn_bind_interdomain", "xenevtchn_notify", "xs_write", "xs_transaction_end")
 EVENTS = ("disks", "entropies", "networks", "consoles", "interruptions", "attacks", "detaches", "reboots",
           "faults", "deaths", "mismatches")
+
+
+def wait_for(condition, seconds, pause=0.1):
+    """Whether it held before the time was over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
 
 
 def arguments():
@@ -62,7 +75,9 @@ class Host:
         self.said = {}
         self.lock = threading.Lock()
         self.failures = 0
-        self.is_quiet = threading.Event()
+        self.may_play = threading.Event()
+        self.may_play.set()
+        self.resting = 0
         self.env = dict(os.environ, XEN_MOCK=self.file("xen"))
         self.env["PATH"] = os.pathsep.join(
             [os.path.join(self.build, "bin"), os.path.join(self.build, "hostile"), self.env["PATH"]])
@@ -152,6 +167,29 @@ class Host:
     def daemon_memory(self):
         with open(f"/proc/{self.daemon.pid}/status", encoding="ascii") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+    # ---- a moment without guests
+
+    def rest(self):
+        """Called by a guest that is gone, and may come back when this returns."""
+        with self.lock:
+            self.resting += 1
+        self.may_play.wait()
+        with self.lock:
+            self.resting -= 1
+
+    def memory_without_guests(self, guests):
+        """Once those that are played have gone; nothing if the daemon is gone as well."""
+        self.may_play.clear()
+        wait_for(lambda: self.resting >= sum(guest.is_alive() for guest in guests), ENDLESS)
+        try:
+            if not wait_for(lambda: is_empty(self), PATIENCE):
+                self.complain("guests are gone, and something of them is left in xenstore")
+            return self.daemon_memory()
+        except (OSError, StopIteration):
+            return None
+        finally:
+            self.may_play.set()
 
     def close(self):
         for process in (self.daemon, self.broker):
@@ -318,12 +356,17 @@ class Guest(threading.Thread):
             reader.kill()
         self.host.count("detaches")
 
-    def reboot(self):
+    def go(self):
         self.host.mock("domain", "destroy", str(self.number))
+
+    def come_back(self):
         # Its number is free when nobody holds anything of it any more.
-        while self.host.mock("domain", "create", str(self.number))[0] != 0:
-            if self.host.is_quiet.wait(1):
-                break
+        if not wait_for(lambda: self.host.mock("domain", "create", str(self.number))[0] == 0, ENDLESS, pause=1):
+            self.host.complain(f"guest {self.number} is gone, and something of it is held")
+
+    def reboot(self):
+        self.go()
+        self.come_back()
         self.host.count("reboots")
 
     def attack(self):
@@ -342,15 +385,20 @@ class Guest(threading.Thread):
                 [self.use_network] * 2 + [self.use_console] * 2)
         blows = [self.lose_device, self.die_while_disk_goes, self.reboot, self.attack, self.attack]
         while time.monotonic() < self.deadline:
+            if not self.host.may_play.is_set():
+                self.go()
+                self.host.rest()
+                self.come_back()
             self.attach()
             what = self.random.choice(uses + blows)
             if what in blows:
                 what()
             elif not what():
                 self.host.count("interruptions")
+        self.go()
 
     def must_be_served(self):
-        self.host.mock("domain", "create", str(self.number))
+        self.come_back()
         self.attach()
         for use in self.use_disk, self.use_network, self.use_console:
             if use():
@@ -360,12 +408,12 @@ class Guest(threading.Thread):
                             ("xenstore-ls", "-f", "-p", f"/local/domain/{BACKEND}/backend/virtio-msg/{self.number}"),
                             ("xenstore-ls", "-f", "-p", f"/local/domain/{self.number}/device/virtio-msg")):
                 print(self.host.run(0, *command)[1])
-        self.host.mock("domain", "destroy", str(self.number))
+        self.go()
 
 
-def trouble(host):
-    """The main loop: what happens to the host, until the time is over. The daemon's memory before the
-    second half; none when it has not done enough by then to tell."""
+def trouble(host, guests):
+    """The main loop: what happens to the host, until the time is over. The daemon's memory at the
+    beginning of the second half; none when it has not done enough to tell."""
     seconds = host.options.seconds
     chance = random.Random(1)
     began = time.monotonic()
@@ -400,7 +448,7 @@ def trouble(host):
             is_half_time = True
             host.mock("fail", "--clear")
         elif at_half_time is None and host.is_daemon_warm():
-            at_half_time = host.daemon_memory()
+            at_half_time = host.memory_without_guests(guests)
     return at_half_time
 
 
@@ -413,8 +461,7 @@ def soak(host):
     guests = [Guest(host, number, adversaries) for number in range(1, host.options.guests + 1)]
     for guest in guests:
         guest.start()
-    at_half_time = trouble(host)
-    host.is_quiet.set()
+    at_half_time = trouble(host, guests)
     host.mock("fail", "--clear")
     for guest in guests:
         guest.join()
@@ -422,7 +469,7 @@ def soak(host):
     if host.daemon.poll() is not None:
         host.complain(f"the daemon ended with {host.daemon.returncode}")
         host.start_daemon()
-    at_end = host.daemon_memory()
+    at_end = host.memory_without_guests(guests)
     if at_half_time is None:
         print(f"memory: {at_end} kB; too short a time to say whether it grows")
     else:
@@ -431,11 +478,8 @@ def soak(host):
             host.complain(f"{at_end - at_half_time} kB more")
     for guest in guests:
         guest.must_be_served()
-    deadline = time.monotonic() + 20
-    while not is_empty(host):
-        if time.monotonic() > deadline:
-            host.complain("something is left in xenstore")
-            break
+    if not wait_for(lambda: is_empty(host), PATIENCE):
+        host.complain("something is left in xenstore")
     host.daemon.terminate()
     try:
         if host.daemon.wait(ENDLESS) != 0:
