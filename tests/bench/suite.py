@@ -353,6 +353,10 @@ def main(arguments):
     except Failure as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1
+    except FileNotFoundError as missing:
+        print(f"bench: there is no {missing.filename}; scripts/setup bench installs what is compared, "
+              "and the dev preset builds the rest", file=sys.stderr)
+        return 1
     print_table(rows)
     if not smoke:
         os.makedirs("build", exist_ok=True)
