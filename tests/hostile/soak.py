@@ -31,10 +31,8 @@ BACKEND = 900  # a driver domain: only the daemon's calls are made to fail
 DISK_BYTES = 256 << 10
 CONSOLE_BYTES = 20_000
 MOST_GROWTH = 4096  # kB
-# What a guest, and all of them together, do with their devices before a daemon has what it needs for it:
-# the allocator keeps the most that each thread ever had, some 5 MB, and each has its most by chance.
+# What a guest does with its devices before a daemon has what it needs for it.
 WARM_UP = 3
-WARM_UP_TOGETHER = 300
 MISMATCH = 3  # the exit code of a bystander that got entropy that cannot be
 PATIENCE = 20
 # A program that takes longer than this hangs; all of them have patience of their own.
@@ -161,10 +159,14 @@ class Host:
 
     def start_daemon(self):
         self.uses_before = self.uses()
-        self.daemon = self.start(BACKEND, "vmsgd", "--workers", "2", stderr=self.daemon_log)
+        # What is freed goes back at once: what is left is what the daemon holds, not what its allocator keeps.
+        self.daemon = subprocess.Popen(
+            ["vmsgd", "--workers", "2"], stderr=self.daemon_log,
+            env=dict(self.in_domain(BACKEND), MALLOC_ARENA_MAX="1", MALLOC_TRIM_THRESHOLD_="0",
+                     MALLOC_MMAP_THRESHOLD_="16384"))
 
     def is_daemon_warm(self):
-        return self.uses() - self.uses_before >= max(WARM_UP * self.options.guests, WARM_UP_TOGETHER)
+        return self.uses() - self.uses_before >= WARM_UP * self.options.guests
 
     def daemon_memory(self):
         with open(f"/proc/{self.daemon.pid}/status", encoding="ascii") as status:

@@ -1,6 +1,7 @@
 // vmsgd with an attacker in the place of its entropy device's code: when a guest first asks for
 // random bytes, what serves it tries to get at everything that the daemon should not, and the guest
-// reads what came of it: a line an attempt, "refused: WHAT" or "reached: WHAT".
+// reads what came of it: a line an attempt, "refused: WHAT", "reached: WHAT", or "absent: WHAT"
+// where there is no such file.
 //
 // The linker (--wrap) has __wrap_getrandom() called in the place of getrandom(): in a worker's
 // thread of the whole daemon, with its user, its capability and its filter. VMSG_SECRET names a
@@ -8,6 +9,7 @@
 // that is to be made instead and ends the daemon.
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -20,6 +22,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
@@ -65,6 +68,12 @@ long data_as_code() {
   return mprotect(made, 4096, PROT_READ | PROT_EXEC);
 }
 
+/// With what the kernel wants for it: nothing but the filter is in the way.
+long io_uring() {
+  io_uring_params params{};
+  return syscall(SYS_io_uring_setup, 1, &params);
+}
+
 std::vector<Attempt> attempts() {
   return {
       {"a file of root's", [] { return open(setting("VMSG_SECRET"), O_RDONLY); }},
@@ -87,7 +96,7 @@ std::vector<Attempt> attempts() {
       {"a socket to the hypervisor's host", [] { return socket(AF_VSOCK, SOCK_STREAM, 0); }},
       {"a mount", [] { return mount("none", "/mnt", "tmpfs", 0, nullptr); }},
       {"a namespace", [] { return unshare(CLONE_NEWNS); }},
-      {"an io_uring of its own", [] { return syscall(SYS_io_uring_setup, 1, nullptr); }},
+      {"an io_uring of its own", io_uring},
       {"code made at run time", [] { return page(PROT_READ | PROT_WRITE | PROT_EXEC); }},
       {"data turned into code", data_as_code},
       {"a file of the daemon's user", [] { return open(setting("VMSG_OWN"), O_RDWR); }},
@@ -116,7 +125,8 @@ std::string try_everything() {
   std::string report;
   for (const Attempt& attempt : deadly.empty() ? attempts() : deadly_attempts()) {
     if (!deadly.empty() && attempt.what != deadly) continue;
-    report += attempt.make() < 0 ? "refused: " : "reached: ";
+    const bool is_refused = attempt.make() < 0;
+    report += !is_refused ? "reached: " : errno == ENOENT ? "absent: " : "refused: ";
     report += attempt.what;
     report += '\n';
   }
