@@ -1,7 +1,7 @@
 // handoff-bench: random 4 KiB reads of a file which one thread asks for and another one does, with
 // nothing between the two but two small rings of numbers. No virtqueue, no grants, no messages:
-// what it reaches no device side can pass that has a thread of its own, and what it loses against
-// fio is the price of handing a request over and back.
+// what it loses against fio is the price of handing a request over and back, as plainly as it can
+// be done. A yardstick, not a bound: it registers no buffers, and submits and waits in two calls.
 //
 // The threads wait for each other as a driver and vmsgd's worker do: whoever sleeps says so, and
 // only then is woken; the doing thread sleeps in its io_uring, and looks at its ring for a while

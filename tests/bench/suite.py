@@ -13,7 +13,7 @@ from bench.world import Failure, StorageDaemon, Vmsgd
 
 GIB = 1 << 30
 PEER = "qemu-storage-daemon"
-LIMIT = "handing over only"
+HANDOVER = "handing over only"
 
 
 class Plan:
@@ -162,7 +162,7 @@ def part_raw(plan, rows):
                             **OURS[name], **load)
                         bars[f"{name}, {waiting}"] = (bar, None)
                     contestants[f"{PEER}, {waiting}"] = lambda load=load: peer.load(**load)
-                    contestants[f"{LIMIT}, {waiting}"] = lambda load=load: world.handoff(path, **load)
+                    contestants[f"{HANDOVER}, {waiting}"] = lambda load=load: world.handoff(path, **load)
                 contestants["fio"] = lambda depth=depth: world.fio(path, depth, plan.seconds)
                 compare(rows, "raw", case, in_turn(plan, case, contestants, plan.rounds * 2), "fio",
                         bars)
